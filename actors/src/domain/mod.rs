@@ -1,0 +1,13 @@
+//! The domain: pipelines, executions and plugins, as pure values and functions.
+//!
+//! **Boundary:** no clock, no randomness, no async, no I/O. What depends on time gets it as an argument.
+
+pub mod event;
+pub mod execution;
+pub mod ids;
+pub mod outcome;
+pub mod pipeline;
+pub mod plugin;
+pub mod problem;
+pub mod quantity;
+pub mod reader;

@@ -1,0 +1,151 @@
+//! How programs and attempts end, and what was measured. Pure values; who produces them is the plugin host.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::Name;
+
+/// Why something did not complete. The set is closed: scripts and dashboards match on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CauseKind {
+    /// The program ended with another exit code than 0.
+    Exit,
+    /// The program died of a signal that was not ours.
+    Signal,
+    /// The program exceeded its memory limit.
+    Oom,
+    /// A time limit passed.
+    Timeout,
+    /// The program broke its protocol: bad Singer line, malformed frame.
+    ProtocolError,
+    /// The program could not be started.
+    StartFailed,
+    /// The sandbox ended or refused the program.
+    SandboxDenied,
+    /// The node or worker that ran it is gone.
+    LostNode,
+    /// The counts of two sides differ.
+    CountsDiffer,
+    /// It was cancelled.
+    Cancelled,
+}
+
+impl CauseKind {
+    /// The bare word used in events, HTTP and tables.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Exit => "exit",
+            Self::Signal => "signal",
+            Self::Oom => "oom",
+            Self::Timeout => "timeout",
+            Self::ProtocolError => "protocol_error",
+            Self::StartFailed => "start_failed",
+            Self::SandboxDenied => "sandbox_denied",
+            Self::LostNode => "lost_node",
+            Self::CountsDiffer => "counts_differ",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// Whether the plugin's circuit counts it. Exit codes and memory do not count: one pipeline's bad
+    /// configuration must not quarantine a plugin for everyone.
+    #[must_use]
+    pub const fn opens_circuit(self) -> bool {
+        matches!(self, Self::Signal | Self::ProtocolError | Self::StartFailed)
+    }
+}
+
+/// Why an attempt, a program or an execution ended without completing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cause {
+    /// The bare word.
+    pub kind: CauseKind,
+    /// One sentence for a person: what happened to which program.
+    pub message: String,
+    /// Facts for programs: `{"exit_code": 3}`, `{"signal": 9}`, `{"line": 17}` …
+    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
+    pub detail: serde_json::Value,
+}
+
+impl Cause {
+    /// A cause without facts beyond its message.
+    #[must_use]
+    pub fn new(kind: CauseKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), detail: serde_json::Value::Null }
+    }
+
+    /// The same with facts for programs.
+    #[must_use]
+    pub fn with_detail(mut self, detail: serde_json::Value) -> Self {
+        self.detail = detail;
+        self
+    }
+}
+
+/// What a program used, measured by the kernel.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// From exec to the end, milliseconds.
+    pub wall_ms: u64,
+    /// User and system time of the whole process tree, milliseconds.
+    pub cpu_ms: u64,
+    /// The largest resident memory seen, bytes.
+    pub peak_memory_bytes: u64,
+}
+
+/// How one program of an attempt ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgramReport {
+    /// The plugin it belongs to.
+    pub plugin: Name,
+    /// Its process id; absent when it never started.
+    pub pid: Option<u32>,
+    /// Its exit code; absent when it died of a signal or never started.
+    pub exit_code: Option<i32>,
+    /// Why it did not complete; absent when it did.
+    pub cause: Option<Cause>,
+    /// What it used.
+    pub usage: Usage,
+}
+
+/// Records of one Singer stream that passed through a pipe.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamCounts {
+    /// Records the first program wrote.
+    pub read: u64,
+    /// Records the last program was given.
+    pub written: u64,
+    /// Records that were refused on the way.
+    pub rejected: u64,
+}
+
+/// How long the two sides of a pipe made the other wait.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waits {
+    /// Time the relay waited for the program before it to write, milliseconds: the upstream is the slow side.
+    pub upstream_ms: u64,
+    /// Time the relay waited for the program after it to read, milliseconds: the downstream is the slow side.
+    pub downstream_ms: u64,
+}
+
+/// Everything measured about one attempt of a step, whether or not it completed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptReport {
+    /// One entry a program, in the order of the pipe.
+    pub programs: Vec<ProgramReport>,
+    /// Records by Singer stream.
+    #[serde(default)]
+    pub streams: BTreeMap<String, StreamCounts>,
+    /// Bytes relayed between the programs.
+    #[serde(default)]
+    pub bytes: u64,
+    /// Who waited for whom.
+    #[serde(default)]
+    pub waits: Waits,
+    /// The object that a `command` or `flexcore` program wrote as its result.
+    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
+    pub result: serde_json::Value,
+}

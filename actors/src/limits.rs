@@ -1,0 +1,70 @@
+//! Every bound of the inside in one place, each with its reason. Bounds of the adapters stand with the adapters.
+
+use std::time::Duration;
+
+/// Longest name of a pipeline, plugin, step or node: a DNS label.
+pub const MAX_NAME_LEN: usize = 63;
+/// Longest duration a definition may name.
+pub const MAX_DURATION: Duration = Duration::from_secs(366 * 86_400);
+/// Most steps of a pipeline: the whole graph is validated and kept in one event.
+pub const MAX_STEPS: usize = 500;
+/// Most programs in one pipe.
+pub const MAX_PIPE: usize = 16;
+/// Largest encoded payload of one event; a bookmark is the largest thing a program can put there.
+pub const MAX_EVENT_BYTES: usize = 4 << 20;
+/// Most attempts a retry policy may name.
+pub const MAX_ATTEMPTS: u32 = 100;
+/// Most attempts that may end as `lost_node` before the step fails: those use up no attempt of the policy.
+pub const MAX_LOST_ATTEMPTS: u32 = 10;
+/// Most executions a pipeline keeps waiting; the next is refused as overload.
+pub const MAX_QUEUED_EXECUTIONS: usize = 1_000;
+
+/// Most appends in one group commit.
+pub const COMMIT_BATCH: usize = 2_000;
+/// Appends that may wait for the committer; the next caller waits for a place.
+pub const COMMIT_QUEUE: usize = 8_192;
+/// How often a batch whose outcome is unknown is sent again before its callers are told so.
+pub const COMMIT_RESENDS: u32 = 20;
+/// The first pause before sending again; doubled up to [`COMMIT_RESEND_MAX`].
+pub const COMMIT_RESEND_INITIAL: Duration = Duration::from_millis(50);
+/// The longest pause before sending again.
+pub const COMMIT_RESEND_MAX: Duration = Duration::from_secs(2);
+
+/// Outside requests one aggregate keeps waiting; the next is refused as overload.
+pub const MAILBOX: usize = 256;
+/// How long an outside request waits for its answer.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// Events read from the store in one go while an aggregate recovers.
+pub const RECOVERY_PAGE: usize = 1_000;
+/// How often an aggregate reloads and decides again after losing a race for its version.
+pub const CONFLICT_RETRIES: u32 = 5;
+/// An aggregate that nobody spoke to for this long leaves memory.
+pub const PASSIVATE_AFTER: Duration = Duration::from_secs(120);
+/// How often idle aggregates are looked for.
+pub const PASSIVATE_SWEEP: Duration = Duration::from_secs(10);
+
+/// Failures of one child within [`RESTART_WINDOW`] that quarantine it.
+pub const RESTARTS: u32 = 5;
+/// The window in which a child's failures are counted.
+pub const RESTART_WINDOW: Duration = Duration::from_secs(60);
+/// The first pause before a child is started again; doubled up to [`RESTART_BACKOFF_MAX`].
+pub const RESTART_BACKOFF: Duration = Duration::from_millis(200);
+/// The longest pause before a child is started again.
+pub const RESTART_BACKOFF_MAX: Duration = Duration::from_secs(30);
+/// A supervisor escalates only when at least this many children fail within [`ESCALATION_WINDOW`] …
+pub const ESCALATION_CHILDREN: usize = 10;
+/// … and they are more than this share of its children (one in …).
+pub const ESCALATION_SHARE: usize = 5;
+/// The window in which failing children are counted for escalation.
+pub const ESCALATION_WINDOW: Duration = Duration::from_secs(30);
+
+/// Signals, protocol errors and start failures within [`CIRCUIT_WINDOW`] that open a plugin's circuit.
+pub const CIRCUIT_FAILURES: usize = 5;
+/// The window in which a plugin's failures are counted.
+pub const CIRCUIT_WINDOW: Duration = Duration::from_secs(60);
+/// Bookmarks stored at most once in this time, and always the last.
+pub const BOOKMARK_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a worker that waits for a permit or a held bookmark waits before it asks again unprompted.
+pub const WAIT_POLL: Duration = Duration::from_millis(500);
+/// How long a program has to end by itself after it was asked to.
+pub const STOP_GRACE: Duration = Duration::from_secs(5);

@@ -1,0 +1,230 @@
+//! The event store: immutable streams with one gapless global order, written by batches.
+//!
+//! The promises, each with its conformance test in the testkit:
+//! - **S1** an event commits only under its shard's current epoch;
+//! - **S2** the versions of a stream are contiguous;
+//! - **S3** `(stream, command id)` is unique: a repeat is answered with the first outcome, never stored again;
+//! - **S4** epochs only rise;
+//! - **S6** what was acknowledged is durable;
+//! - positions are 1, 2, 3 … in commit order: a reader that saw position *n* never meets a new one at or below *n*.
+
+use bytes::Bytes;
+use jiff::Timestamp;
+
+use super::BoxFuture;
+use crate::domain::event::{NewEvent, Origin, RecordedEvent};
+use crate::domain::ids::{Category, CommandId, Epoch, Position, Shard, StreamId, Version};
+
+/// One atomic unit: all of it commits or none.
+#[derive(Debug, Clone)]
+pub struct Append {
+    /// The command it answers; its `(stream, id)` is recorded with the append, also when there are no events.
+    pub command: CommandRecord,
+    /// Who and why; the same for all events of the unit.
+    pub origin: Origin,
+    /// The streams it writes or guards; each stream at most once.
+    pub streams: Vec<StreamAppend>,
+    /// What a node that starts has to look at, set or cleared with the append.
+    pub wakeups: Vec<Wakeup>,
+}
+
+/// The row that makes a command idempotent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandRecord {
+    /// The stream whose aggregate was commanded.
+    pub stream: StreamId,
+    /// The command.
+    pub id: CommandId,
+    /// A digest of what was asked; the same id with another digest is refused.
+    pub request_hash: [u8; 32],
+    /// What the command's caller is told beyond versions and positions (MessagePack, may be empty).
+    pub answer: Bytes,
+}
+
+/// The part of an [`Append`] that concerns one stream.
+#[derive(Debug, Clone)]
+pub struct StreamAppend {
+    /// The stream.
+    pub stream: StreamId,
+    /// The epoch under which the writer owns the stream's shard.
+    pub epoch: Epoch,
+    /// The version the stream must have now.
+    pub expected: Version,
+    /// What is added; empty makes this a guard: only the version and epoch are checked.
+    pub events: Vec<NewEvent>,
+}
+
+/// An open aggregate that a starting node must load: set while there is work in it, cleared when there is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wakeup {
+    /// The stream of the aggregate.
+    pub stream: StreamId,
+    /// When it is due; `None` clears the row.
+    pub due: Option<Timestamp>,
+}
+
+/// What became of one [`Append`] of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AppendOutcome {
+    /// Stored.
+    Committed(Committed),
+    /// This `(stream, command id)` was stored before; nothing was stored now.
+    Duplicate(Committed),
+    /// The command id was used before for another request; nothing was stored.
+    CommandReused,
+    /// A stream has another version than expected; nothing of the unit was stored.
+    Conflict {
+        /// The first such stream.
+        stream: StreamId,
+        /// Its version.
+        actual: Version,
+    },
+    /// The shard's epoch is not the writer's: it no longer owns it. Nothing of the unit was stored.
+    Fenced {
+        /// The shard.
+        shard: Shard,
+        /// Its epoch in the store.
+        current: Epoch,
+    },
+}
+
+/// Where a unit was stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// The version of the command's stream before its first event of this unit.
+    pub first_version: Version,
+    /// How many events the unit stored, in all its streams.
+    pub events: u32,
+    /// The position of its last event; without events, the store's last position at that moment.
+    pub position: Position,
+    /// When.
+    pub at: Timestamp,
+    /// The answer recorded with the command.
+    pub answer: Bytes,
+}
+
+/// Why the store could not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The request is certainly not stored; trying again may help.
+    #[error("event store unavailable: {operation}")]
+    Unavailable {
+        /// What was tried.
+        operation: &'static str,
+        /// The adapter's error.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The connection was lost between commit and answer: it may or may not be stored. Sending the identical
+    /// batch again finds out.
+    #[error("outcome unknown: {operation}")]
+    Unknown {
+        /// What was tried.
+        operation: &'static str,
+        /// The adapter's error.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The store refuses or is damaged; trying again does not help.
+    #[error("event store failed: {operation}")]
+    Failed {
+        /// What was tried.
+        operation: &'static str,
+        /// The adapter's error.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl StoreError {
+    /// Would the same request help later?
+    #[must_use]
+    pub const fn retryable(&self) -> bool {
+        !matches!(self, Self::Failed { .. })
+    }
+
+    /// Is it certain that nothing was stored?
+    #[must_use]
+    pub const fn certainly_not_stored(&self) -> bool {
+        matches!(self, Self::Unavailable { .. } | Self::Failed { .. })
+    }
+}
+
+/// Which events [`EventStore::read_all`] returns.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EventFilter {
+    /// Only this stream.
+    pub stream: Option<StreamId>,
+    /// Only this event type.
+    pub kind: Option<String>,
+    /// Recorded at or after.
+    pub from: Option<Timestamp>,
+    /// Recorded before.
+    pub to: Option<Timestamp>,
+}
+
+/// A page of streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamOrder {
+    /// By name, ascending.
+    Ascending,
+    /// By name, descending: executions, newest first.
+    Descending,
+}
+
+/// Where events are kept.
+pub trait EventStore: Send + Sync + 'static {
+    /// Stores a batch in order, in one transaction. Units that conflict, repeat or are fenced are left out and
+    /// answered as such; the others are stored. Each stream occurs at most once in a batch (guards included).
+    /// The answer has one outcome for each unit.
+    ///
+    /// # Errors
+    /// [`StoreError::Unknown`] when it may have been stored: the caller sends the identical batch again.
+    fn append<'a>(&'a self, batch: &'a [Append]) -> BoxFuture<'a, Result<Vec<AppendOutcome>, StoreError>>;
+
+    /// Events of `stream` with a version above `after`, in order, at most `limit`.
+    fn read_stream<'a>(
+        &'a self,
+        stream: &'a StreamId,
+        after: Version,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<RecordedEvent>, StoreError>>;
+
+    /// Events of the whole store with a position above `after`, in order, at most `limit`.
+    fn read_all<'a>(
+        &'a self,
+        after: Position,
+        limit: usize,
+        filter: &'a EventFilter,
+    ) -> BoxFuture<'a, Result<Vec<RecordedEvent>, StoreError>>;
+
+    /// The first outcome of a command, when it was stored; with the digest of its request.
+    fn find_command<'a>(
+        &'a self,
+        stream: &'a StreamId,
+        id: CommandId,
+    ) -> BoxFuture<'a, Result<Option<([u8; 32], Committed)>, StoreError>>;
+
+    /// Names of streams of a category beyond `after` (exclusive) in the given order, at most `limit`.
+    fn list_streams<'a>(
+        &'a self,
+        category: Category,
+        after: Option<&'a StreamId>,
+        order: StreamOrder,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<StreamId>, StoreError>>;
+
+    /// Streams with a wake-up row, by due time, at most `limit`, beyond `after` (exclusive, by name).
+    fn wakeups<'a>(
+        &'a self,
+        after: Option<&'a StreamId>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Wakeup>, StoreError>>;
+
+    /// Takes ownership of all 256 shards for this node: every epoch rises, so an earlier owner is fenced.
+    /// Returns the epoch of each shard, by index.
+    fn claim_all<'a>(&'a self, node: &'a str) -> BoxFuture<'a, Result<Vec<Epoch>, StoreError>>;
+
+    /// The position of the last event.
+    fn head(&self) -> BoxFuture<'_, Result<Position, StoreError>>;
+}
