@@ -24,4 +24,4 @@ pub use events::{
 pub use read::read_definition;
 pub use state::{Bookmark, Holder, Pipeline, Status};
 pub use template::{Values, check_template, fill};
-pub use validate::{resolve_parameters, validate};
+pub use validate::{resolve_parameters, schema_problems, validate};

@@ -187,19 +187,25 @@ fn check_configs(
         if let (false, true, Some(manifest)) =
             (templated, problems.0.len() == before, plugins.get(&program.plugin))
         {
-            check_schema(manifest, &program.config, &format!("{path}.config"), problems);
+            problems.0.extend(schema_problems(manifest, &program.config, &format!("{path}.config")).0);
         }
     }
 }
 
-/// Checks a configuration against its plugin's schema; values are never repeated in the message, they may be secret.
-fn check_schema(manifest: &Manifest, config: &Value, path: &str, problems: &mut Problems) {
-    let Ok(validator) = jsonschema::validator_for(&manifest.config_schema) else { return };
-    for error in validator.iter_errors(config) {
-        let field = format!("{path}{}", error.instance_path().as_str().replace('/', "."));
-        problems
-            .add(field, format!("does not fit the config_schema of {}: {}", manifest.name, error.masked()));
+/// What in a configuration does not fit its plugin's schema. Values are never repeated: they may be secret.
+#[must_use]
+pub fn schema_problems(manifest: &Manifest, config: &Value, path: &str) -> Problems {
+    let mut problems = Problems::default();
+    if let Ok(validator) = jsonschema::validator_for(&manifest.config_schema) {
+        for error in validator.iter_errors(config) {
+            let field = format!("{path}{}", error.instance_path().as_str().replace('/', "."));
+            problems.add(
+                field,
+                format!("does not fit the config_schema of {}: {}", manifest.name, error.masked()),
+            );
+        }
     }
+    problems
 }
 
 /// The parameters of an execution: those given, checked, with defaults for the others.
