@@ -1,12 +1,11 @@
 //! The launcher's end of the control socket. It moves messages; what they mean is decided in `supervise`.
 
 use crate::limits::{DESCRIPTORS, POLICY_WAIT};
-use crate::protocol::frames::{FrameError, Frames, encode, receive};
+use crate::protocol::frames::{FrameError, Frames, SendError, receive, send_now};
 use crate::protocol::{Order, Policy, Report};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{MsgFlags, send};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 /// Why no (further) order comes.
@@ -22,6 +21,8 @@ pub(crate) enum ControlError {
     Descriptors { received: usize, expected: usize },
     #[error(transparent)]
     Frame(#[from] FrameError),
+    #[error(transparent)]
+    Send(#[from] SendError),
     #[error("control socket failed")]
     Socket(#[from] Errno),
 }
@@ -79,12 +80,9 @@ impl Control {
         }
     }
 
-    /// Sends a report. Never waits: reports are few and small, so a full socket means that nobody reads.
+    /// Sends a report. Never waits.
     pub(crate) fn report(&self, report: &Report) -> Result<(), ControlError> {
-        let frame = encode(report)?;
-        let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
-        let sent = send(self.socket.as_raw_fd(), &frame, flags)?;
-        if sent == frame.len() { Ok(()) } else { Err(Errno::EAGAIN.into()) }
+        Ok(send_now(&self.socket, report)?)
     }
 
     pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {

@@ -65,15 +65,15 @@ pub fn signal(root: Pid, descendant: Descendant, signal: Signal) {
 }
 
 /// Kills what is left of the session that `leader` led: the answer of a daemon whose launcher died before it could reap.
-/// The leader itself is killed by the kernel (parent-death signal). Descendants that made a session of their own are not
-/// found this way; only a pid namespace holds those. Answers how many were signalled.
-pub fn kill_session(leader: Pid) -> usize {
+/// Descendants that made a session of their own are not found this way; only a pid namespace holds those. Answers who was
+/// signalled; call again until that is nobody. The leader's number must not have been free for long, or the session may
+/// be someone else's: call this at once after the launcher's end.
+#[must_use]
+pub fn kill_session(leader: Pid) -> Vec<Pid> {
+    let in_session = |place: Place| place.session == leader && !place.dead;
     all_processes()
-        .filter(|pid| {
-            place(*pid).is_some_and(|place| place.session == leader && !place.dead)
-                && signal_if(*pid, Signal::SIGKILL, |place| place.session == leader)
-        })
-        .count()
+        .filter(|pid| place(*pid).is_some_and(in_session) && signal_if(*pid, Signal::SIGKILL, in_session))
+        .collect()
 }
 
 /// Resident memory of one process in pages, 0 if it has gone: all of it, shared pages included.

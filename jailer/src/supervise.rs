@@ -162,7 +162,7 @@ impl Program {
         let report = Report::Ended(Ended { outcome, usage: self.usage(wall), survivors });
         match control.report(&report) {
             // Nobody is there to read it.
-            Err(ControlError::Socket(_)) if matches!(cause, Cause::DaemonGone) => Ok(()),
+            Err(ControlError::Send(_)) if matches!(cause, Cause::DaemonGone) => Ok(()),
             reported => Ok(reported?),
         }
     }

@@ -6,7 +6,7 @@
 use crate::limits::{DESCRIPTORS, MESSAGE_BYTES, READ_BYTES};
 use nix::cmsg_space;
 use nix::errno::Errno;
-use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, send, sendmsg};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::io::{IoSlice, IoSliceMut};
@@ -33,6 +33,17 @@ pub enum FrameError {
         "message cannot be decoded: daemon and launcher are of different versions, or the bytes are damaged"
     )]
     Decode,
+}
+
+/// Why a message was not sent.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// It has no wire form.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// The system refused.
+    #[error("control socket failed")]
+    Socket(#[from] Errno),
 }
 
 /// Encodes one message with its length prefix.
@@ -94,6 +105,18 @@ pub fn send_with_descriptors(
     let rights = [ControlMessage::ScmRights(&raw)];
     let slices = [IoSlice::new(bytes)];
     sendmsg::<()>(socket.as_fd().as_raw_fd(), &slices, &rights, MsgFlags::MSG_NOSIGNAL, None)
+}
+
+/// Sends one small message whole and without waiting, or fails. `EAGAIN` means that the socket is full: messages are few,
+/// so nobody reads at the other end any more.
+///
+/// # Errors
+/// [`SendError`]; after `EAGAIN` the stream may hold half a message and is of no further use.
+pub fn send_now<T: Serialize>(socket: impl AsFd, message: &T) -> Result<(), SendError> {
+    let frame = encode(message)?;
+    let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+    let sent = send(socket.as_fd().as_raw_fd(), &frame, flags)?;
+    if sent == frame.len() { Ok(()) } else { Err(Errno::EAGAIN.into()) }
 }
 
 /// Reads what is there, without waiting, into `frames` and `descriptors`; answers how many bytes came, 0 at the end of
