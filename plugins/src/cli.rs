@@ -81,7 +81,10 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path, what: &str) -> Result<
     let mut text = String::new();
     let read = file.take(MAX_JSON_FILE + 1).read_to_string(&mut text).map_err(Error::file("read", path))?;
     if read as u64 > MAX_JSON_FILE {
-        return Err(Error::invalid(format!("{what} {} is larger than {MAX_JSON_FILE} bytes", path.display())));
+        return Err(Error::invalid(format!(
+            "{what} {} is larger than {MAX_JSON_FILE} bytes",
+            path.display()
+        )));
     }
     serde_json::from_str(&text)
         .map_err(|source| Error::invalid(format!("{what} {} is not usable: {source}", path.display())))

@@ -86,8 +86,10 @@ pub enum ToPlugin {
         /// The operation's name.
         operation: String,
         /// The plugin's configuration, an object.
+        #[serde(default)]
         config: Value,
         /// The operation's parameters, an object.
+        #[serde(default)]
         parameters: Value,
     },
     /// The answer to the call of this id.
@@ -174,7 +176,8 @@ fn decode<T: DeserializeOwned>(frame: &[u8]) -> Result<T, FrameError> {
     let mut rest = frame;
     let mut deserializer = rmp_serde::Deserializer::new(&mut rest);
     deserializer.set_max_depth(MAX_DEPTH);
-    let message = T::deserialize(&mut deserializer).map_err(|error| FrameError::Malformed(error.to_string()))?;
+    let message =
+        T::deserialize(&mut deserializer).map_err(|error| FrameError::Malformed(error.to_string()))?;
     if !rest.is_empty() {
         return Err(FrameError::Malformed(format!("{} bytes after the message", rest.len())));
     }
@@ -210,7 +213,10 @@ mod tests {
     fn messages_come_back_as_they_were_sent() {
         let sent = [
             FromPlugin::Hello { protocol: PROTOCOL, name: "n".into(), version: "1".into() },
-            FromPlugin::Record { stream: "s".into(), record: json!({"a": [1, -2, 1.5, null, true], "b": {}}) },
+            FromPlugin::Record {
+                stream: "s".into(),
+                record: json!({"a": [1, -2, 1.5, null, true], "b": {}}),
+            },
             FromPlugin::Call { id: u64::MAX, api: "bookmarks.read".into(), arguments: json!({}) },
             FromPlugin::Result { result: json!({"records": 3}) },
         ];
@@ -256,7 +262,9 @@ mod tests {
         assert!(matches!(cut, FrameError::CutOff { got, wanted } if got + 1 == wanted));
         let cut = read::<ToPlugin>(&mut &whole[..2]).unwrap_err();
         assert!(matches!(cut, FrameError::CutOff { got: 2, wanted: 4 }));
-        for body in [&b"\xc1"[..], b"", b"\xa5hello", b"\x81\xa4type\xa7unknown", b"\x81\xa4type\xa6cancel\xc0"] {
+        for body in
+            [&b"\xc1"[..], b"", b"\xa5hello", b"\x81\xa4type\xa7unknown", b"\x81\xa4type\xa6cancel\xc0"]
+        {
             let mut bytes = u32::try_from(body.len()).unwrap().to_be_bytes().to_vec();
             bytes.extend_from_slice(body);
             let error = read::<ToPlugin>(&mut &bytes[..]).unwrap_err();

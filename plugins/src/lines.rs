@@ -75,7 +75,8 @@ impl<R: Read> Lines<R> {
         self.line.clear();
         self.line.shrink_to(KEEP_BUFFER);
         let most = self.max as u64 + 2;
-        let read = (&mut self.reader).take(most).read_until(b'\n', &mut self.line).map_err(LineError::Read)?;
+        let read =
+            (&mut self.reader).take(most).read_until(b'\n', &mut self.line).map_err(LineError::Read)?;
         if read == 0 {
             return Ok(None);
         }
@@ -104,10 +105,7 @@ mod tests {
         while let Some(line) = lines.next_line().unwrap() {
             seen.push((line.number, line.bytes.to_vec(), line.terminated));
         }
-        assert_eq!(
-            seen,
-            [(1, b"a".to_vec(), true), (2, b"".to_vec(), true), (3, b"last".to_vec(), false)]
-        );
+        assert_eq!(seen, [(1, b"a".to_vec(), true), (2, b"".to_vec(), true), (3, b"last".to_vec(), false)]);
         assert_eq!(lines.offset(), 8);
     }
 

@@ -123,7 +123,8 @@ pub(crate) fn write_state(out: &mut Vec<u8>, value: &impl serde::Serialize) -> R
 
 /// Writes a value as JSON into memory.
 pub(crate) fn write_json(out: &mut Vec<u8>, value: &(impl serde::Serialize + ?Sized)) -> Result<(), Error> {
-    serde_json::to_writer(out, value).map_err(|source| Error::invalid(format!("cannot write as json: {source}")))
+    serde_json::to_writer(out, value)
+        .map_err(|source| Error::invalid(format!("cannot write as json: {source}")))
 }
 
 /// One `METRIC:` line per stream on standard error, as Singer programs write them.

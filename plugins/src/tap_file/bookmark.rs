@@ -72,13 +72,14 @@ impl Bookmark {
             log("WARNING", format_args!("{} {changed}: reading from the beginning", path.display()));
             return Ok(None);
         }
-        let mut place = Place { line: self.line, bytes: self.bytes, record_start: self.bytes };
+        let record_start = self.bytes.saturating_sub(self.unterminated);
+        let mut place = Place { line: self.line, bytes: self.bytes, record_start };
         if self.unterminated > 0 && size > self.bytes {
             let mut next = [0];
             file.read_exact_at(&mut next, self.bytes)?;
             if !matches!(next, [b'\n' | b'\r']) {
                 // The last record has grown since: it is read again, whole.
-                place.bytes = self.bytes.saturating_sub(self.unterminated);
+                place.bytes = record_start;
                 place.line = self.line.saturating_sub(1);
             }
         }

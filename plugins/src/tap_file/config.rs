@@ -60,7 +60,7 @@ impl Config {
         if self.state_every == 0 {
             return Err(Error::invalid("configuration: state_every must be at least 1"));
         }
-        if self.rate.is_some_and(|rate| !(rate > 0.0)) {
+        if self.rate.is_some_and(|rate| rate <= 0.0) {
             return Err(Error::invalid("configuration: rate must be more than 0 records per second"));
         }
         for (index, file) in self.files.iter().enumerate() {
@@ -145,10 +145,9 @@ mod tests {
         let known = |error: String| -> Vec<String> {
             error.split('`').skip(3).step_by(2).map(String::from).collect::<Vec<_>>()
         };
-        for (shown, error) in [
-            (&settings["properties"], check(json!({"?": 1}))),
-            (file, check(json!({"files": [{"?": 1}]}))),
-        ] {
+        for (shown, error) in
+            [(&settings["properties"], check(json!({"?": 1}))), (file, check(json!({"files": [{"?": 1}]})))]
+        {
             let mut names: Vec<_> = shown.as_object().unwrap().keys().cloned().collect();
             let mut accepted = known(error);
             names.sort();

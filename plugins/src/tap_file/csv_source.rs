@@ -55,14 +55,15 @@ impl<'a> CsvSource<'a> {
             })
             .collect();
         let lag = u64::from(has_crlf(path)?);
-        if let Some(place) = place.filter(|place| place.bytes > 0) {
+        let resumed = place.filter(|place| place.bytes > 0);
+        if let Some(place) = resumed {
             let mut position = Position::new();
             position.set_byte(place.bytes).set_line(place.line + 1 - lag.min(place.line));
             reader.seek(position).map_err(|error| failed(path, error))?;
         }
         let place = Place::default();
         let mut source = Self { path, reader, record: ByteRecord::new(), columns, place, lag };
-        source.place = source.place_after(source.reader.position().byte());
+        source.place = resumed.unwrap_or_else(|| source.place_after(0));
         Ok(source)
     }
 
@@ -156,11 +157,15 @@ pub(super) fn header(reader: &mut Reader<Bounded>, path: &Path) -> Result<Vec<St
     let header = reader.byte_headers().map_err(|error| failed(path, error))?.clone();
     let mut names: Vec<String> = Vec::with_capacity(header.len());
     for (index, name) in header.iter().enumerate() {
-        let name = str::from_utf8(name)
-            .map_err(|_| Error::invalid(format!("{} line 1: is not utf-8: convert the file", path.display())))?;
+        let name = str::from_utf8(name).map_err(|_| {
+            Error::invalid(format!("{} line 1: is not utf-8: convert the file", path.display()))
+        })?;
         let name = if name.is_empty() { format!("column_{}", index + 1) } else { name.to_owned() };
         if names.contains(&name) {
-            return Err(Error::invalid(format!("{} line 1: column {name} is there twice: rename one", path.display())));
+            return Err(Error::invalid(format!(
+                "{} line 1: column {name} is there twice: rename one",
+                path.display()
+            )));
         }
         names.push(name);
     }

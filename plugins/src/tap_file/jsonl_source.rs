@@ -28,7 +28,7 @@ impl<'a> JsonlSource<'a> {
         let place = place.unwrap_or_default();
         file.seek(SeekFrom::Start(place.bytes)).map_err(Error::file("seek in", path))?;
         let lines = Lines::starting_at(file, place.line, place.bytes);
-        Ok(Self { path, lines, deselected, record_start: place.bytes })
+        Ok(Self { path, lines, deselected, record_start: place.record_start })
     }
 }
 

@@ -48,7 +48,10 @@ impl Kind {
             Self::Date => bytes.len() == 10 && bytes[4] == b'-' && text.parse::<Date>().is_ok(),
             Self::DateTime => {
                 // `T` and an offset, as RFC 3339 and JSON Schema have it; jiff alone would take more.
-                bytes.len() >= 20 && bytes[4] == b'-' && bytes[10] == b'T' && text.parse::<Timestamp>().is_ok()
+                bytes.len() >= 20
+                    && bytes[4] == b'-'
+                    && bytes[10] == b'T'
+                    && text.parse::<Timestamp>().is_ok()
             }
         }
     }
@@ -113,7 +116,9 @@ fn is_integer(bytes: &[u8]) -> bool {
         [b'1'..=b'9', rest @ ..] => rest.iter().all(u8::is_ascii_digit),
         _ => false,
     };
-    plain && (digits.len() <= ALWAYS_FITS || str::from_utf8(bytes).is_ok_and(|text| text.parse::<i64>().is_ok()))
+    plain
+        && (digits.len() <= ALWAYS_FITS
+            || str::from_utf8(bytes).is_ok_and(|text| text.parse::<i64>().is_ok()))
 }
 
 /// JSON's grammar of numbers, within the range of a double.

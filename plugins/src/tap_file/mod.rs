@@ -76,7 +76,8 @@ fn start(args: &Args) -> Result<(), Error> {
         }
         return writeln!(stdout, "{:#}", json!({"streams": entries})).map_err(Error::stdout);
     }
-    let catalog: Option<Catalog> = args.catalog.as_deref().map(|path| read_json(path, "catalog")).transpose()?;
+    let catalog: Option<Catalog> =
+        args.catalog.as_deref().map(|path| read_json(path, "catalog")).transpose()?;
     let state: Value = args.state.as_deref().map_or(Ok(Value::Null), |path| read_json(path, "state"))?;
     if catalog.is_none() {
         log("INFO", "types come from the first records of each stream; a catalog makes them fixed");

@@ -71,7 +71,10 @@ fn infer_csv(stream: &Stream, share: usize) -> Result<Map<String, Value>, Error>
     }
     for name in stream.types.keys() {
         if !columns.iter().any(|(column, _)| column == name) && !columns.is_empty() {
-            return Err(Error::invalid(format!("stream {} has no column {name}, which `types` names", stream.name)));
+            return Err(Error::invalid(format!(
+                "stream {} has no column {name}, which `types` names",
+                stream.name
+            )));
         }
     }
     Ok(columns

@@ -70,7 +70,10 @@ fn stream_of(entry: &FileConfig, files: Vec<PathBuf>) -> Result<Stream, Error> {
     let mut format = None;
     for file in &files {
         let this = entry.format.or_else(|| by_extension(file)).ok_or_else(|| {
-            Error::invalid(format!("{} has no known extension: give its `format`, csv or jsonl", file.display()))
+            Error::invalid(format!(
+                "{} has no known extension: give its `format`, csv or jsonl",
+                file.display()
+            ))
         })?;
         if format.is_some_and(|format| format != this) {
             return Err(Error::invalid(format!(

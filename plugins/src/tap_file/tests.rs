@@ -44,8 +44,13 @@ fn append(path: &Path, text: &str) {
 fn csv_becomes_typed_records() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("people.csv");
-    fs::write(&path, "id,name,score,ok,born,zip\n1,\"Ann \"\"A\"\"\nB\",1.50,true,1990-01-02,02134\n2,,,,,\n").unwrap();
-    let messages = tap(&json!({"files": [{"path": path, "key_properties": ["id"]}]}), None, json!({})).unwrap();
+    fs::write(
+        &path,
+        "id,name,score,ok,born,zip\n1,\"Ann \"\"A\"\"\nB\",1.50,true,1990-01-02,02134\n2,,,,,\n",
+    )
+    .unwrap();
+    let messages =
+        tap(&json!({"files": [{"path": path, "key_properties": ["id"]}]}), None, json!({})).unwrap();
     assert_eq!(messages[0]["type"], "SCHEMA");
     assert_eq!(messages[0]["key_properties"], json!(["id"]));
     let properties = &messages[0]["schema"]["properties"];
@@ -68,7 +73,8 @@ fn every_state_of_a_run_resumes_exactly_after_its_record() {
     let directory = tempfile::tempdir().unwrap();
     for (name, line_end) in [("unix.csv", "\n"), ("dos.csv", "\r\n")] {
         let path = directory.path().join(name);
-        let rows: Vec<String> = (0..20).map(|n| format!("{n},\"text {n}{line_end}more\"{line_end}")).collect();
+        let rows: Vec<String> =
+            (0..20).map(|n| format!("{n},\"text {n}{line_end}more\"{line_end}")).collect();
         fs::write(&path, format!("\u{feff}n,text{line_end}{}", rows.concat())).unwrap();
         let config = json!({"files": [{"path": path}], "state_every": 1});
         let messages = tap(&config, None, Value::Null).unwrap();
@@ -84,8 +90,11 @@ fn every_state_of_a_run_resumes_exactly_after_its_record() {
             }
         }
         assert_eq!(before, 20);
-        assert_eq!(last_state(&messages)["bookmarks"][name.split('.').next().unwrap()]["files"]
-            [path.to_str().unwrap()]["line"], 41);
+        assert_eq!(
+            last_state(&messages)["bookmarks"][name.split('.').next().unwrap()]["files"]
+                [path.to_str().unwrap()]["line"],
+            41
+        );
     }
 }
 
@@ -107,14 +116,20 @@ fn appended_files_go_on_and_replaced_ones_begin_again() {
 #[test]
 fn an_unfinished_last_line_is_read_again_when_it_has_grown() {
     let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("a.csv");
-    fs::write(&path, "n,m\n1,2\n3,4").unwrap();
-    let config = json!({"files": [{"path": path}]});
-    let messages = tap(&config, None, Value::Null).unwrap();
-    assert_eq!(records(&messages).len(), 2);
-    append(&path, "5\n6,7\n");
-    let rest = tap(&config, None, last_state(&messages)).unwrap();
-    assert_eq!(records(&rest), [json!({"n": 3, "m": 45}), json!({"n": 6, "m": 7})]);
+    for (name, before, appended, expected) in [
+        ("a.csv", "n,m\n1,2\n3,4", "5\n6,7\n", [json!({"n": 3, "m": 45}), json!({"n": 6, "m": 7})]),
+        ("b.csv", "n,m", "m\n3,4\n5,6\n", [json!({"n": 3, "mm": 4}), json!({"n": 5, "mm": 6})]),
+        ("c.jsonl", "{\"n\":1}\n{\"n\":2}", " \n{\"n\":3}\n", [json!({"n": 2}), json!({"n": 3})]),
+    ] {
+        let path = directory.path().join(name);
+        fs::write(&path, before).unwrap();
+        let config = json!({"files": [{"path": path}]});
+        let first = tap(&config, None, Value::Null).unwrap();
+        let nothing_new = tap(&config, None, last_state(&first)).unwrap();
+        assert_eq!(records(&nothing_new), [] as [Value; 0], "{name}");
+        append(&path, appended);
+        assert_eq!(records(&tap(&config, None, last_state(&nothing_new)).unwrap()), expected, "{name}");
+    }
 }
 
 #[test]
