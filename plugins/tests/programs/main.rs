@@ -1,0 +1,8 @@
+//! The shipped programs as their users run them: real processes, pipes, signals and files.
+//!
+//! What one function does is tested beside it; here is only what crosses a process.
+
+mod command_line;
+mod pipe;
+mod sample;
+mod support;
