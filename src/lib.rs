@@ -1,3 +1,5 @@
 //! FlexCore
 
+pub mod config;
+pub mod telemetry;
 pub mod yaml;
