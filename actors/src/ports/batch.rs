@@ -37,7 +37,10 @@ pub fn check(batch: &[Append]) -> Result<(), StoreError> {
 /// The time cut to whole microseconds: the finest that every adapter keeps.
 #[must_use]
 pub fn whole_micros(time: Timestamp) -> Timestamp {
-    Timestamp::from_microsecond(time.as_microsecond()).expect("cutting digits keeps a time in range")
+    // of the very last second that a time can have, only the whole second can be built from microseconds
+    Timestamp::from_microsecond(time.as_microsecond())
+        .or_else(|_| Timestamp::from_second(time.as_second()))
+        .expect("cutting digits keeps a time in range")
 }
 
 /// The first whole microsecond at or after a time: recorded times lie at or after (before) both alike.
@@ -74,5 +77,9 @@ mod tests {
         assert_eq!(whole_micros(at(1_999)), at(1_000));
         assert_eq!(next_micro(at(1_001)), at(2_000));
         assert_eq!(next_micro(at(2_000)), at(2_000));
+        for extreme in [Timestamp::MIN, Timestamp::MAX] {
+            assert!(whole_micros(extreme) <= extreme);
+            assert_eq!(next_micro(extreme).as_second(), extreme.as_second());
+        }
     }
 }

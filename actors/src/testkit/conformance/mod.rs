@@ -18,7 +18,7 @@ mod reading;
 pub use appending::*;
 pub use commands::*;
 pub use fencing::*;
-pub use kit::Writer;
+pub use kit::{Writer, pipeline, plugin};
 pub use order::*;
 pub use random::{History, random_history};
 pub use reading::*;

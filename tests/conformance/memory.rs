@@ -1,4 +1,4 @@
-//! The in-memory event store keeps the same promises as the real ones. Only the conformance suite belongs here.
+//! The in-memory store keeps the same promises as the real ones: tests elsewhere rely on it.
 
 use std::sync::Arc;
 
