@@ -1,3 +1,4 @@
 //! FlexCore
 
 pub mod plugins;
+pub mod sandbox;
