@@ -1,1 +1,3 @@
 //! FlexCore
+
+pub mod http;
