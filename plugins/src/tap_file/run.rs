@@ -116,7 +116,6 @@ impl<W: Write> Run<W> {
 
     fn file(&mut self, mut source: impl Source, stream: &Stream, path: &Path) -> Result<(), Error> {
         let prefix = singer::record_prefix(&stream.name)?;
-        let mut records = 0;
         let outcome = loop {
             let buffer = self.output.buffer();
             let start = buffer.len();
@@ -128,7 +127,9 @@ impl<W: Write> Run<W> {
                     break end.map(|_| ());
                 }
             }
-            records += 1;
+            if let Some((_, count)) = self.counts.last_mut() {
+                *count += 1;
+            }
             self.records_since_state += 1;
             self.output.line_done()?;
             if self.records_since_state >= self.state_every {
@@ -140,9 +141,6 @@ impl<W: Write> Run<W> {
                 std::thread::sleep(wait);
             }
         };
-        if let Some((_, count)) = self.counts.last_mut() {
-            *count += records;
-        }
         outcome?;
         self.bookmark(&source, stream, path)
     }

@@ -48,11 +48,17 @@ impl Columns {
         let members: Members<'_> =
             serde_json::from_str(record.get()).map_err(|error| RowError::NotAnObject(error.to_string()))?;
         let mut fields: Vec<Option<&RawValue>> = vec![None; self.names.len()];
+        let mut next = 0;
         for (name, value) in members.0 {
-            let Some(place) = self.places.get(name.as_ref()) else {
-                return Err(RowError::NoColumn(name.into_owned()));
-            };
-            fields[*place] = Some(value);
+            // Most records have the header's order, so the next column is tried before the map.
+            if self.names.get(next).is_none_or(|expected| *expected != name) {
+                let Some(place) = self.places.get(name.as_ref()) else {
+                    return Err(RowError::NoColumn(name.into_owned()));
+                };
+                next = *place;
+            }
+            fields[next] = Some(value);
+            next += 1;
         }
         let start = out.len();
         for (index, field) in fields.into_iter().enumerate() {
