@@ -23,7 +23,7 @@ pub(super) struct Payload(Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> 
 
 /// Hands the body to a handler, which reads it.
 pub(super) fn payload() -> impl Filter<Extract = (Payload,), Error = Rejection> + Copy {
-    warp::body::stream().map(|stream| Payload::of(stream))
+    warp::body::stream().map(Payload::of)
 }
 
 impl Payload {

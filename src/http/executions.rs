@@ -76,7 +76,7 @@ async fn transition(kind: CommandKind, status: StatusCode, id: String, ctx: Ctx,
     if let Some(body) = body.json_if_any(&ctx.call.headers).await? {
         strictly(&body, |body| {
             if kind == CommandKind::RetryExecution {
-                body.not_supported("from", "retries from a step");
+                body.not_supported("from", "retry from a step");
             }
         })?;
     }
@@ -128,8 +128,82 @@ fn spans(view: &ExecutionView, now: Timestamp) -> Vec<Value> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use std::collections::BTreeMap;
+
+    use flexcore_actors::domain::ids::{CorrelationId, ExecutionId, Name, Position, Version};
+    use flexcore_actors::domain::outcome::{ProgramReport, Usage, Waits};
+    use flexcore_actors::runtime::views::{AttemptView, StepView};
+    use uuid::Uuid;
+
     use super::*;
+
+    fn second(n: i64) -> Timestamp {
+        Timestamp::from_second(n).unwrap()
+    }
+
+    fn attempt(number: u32, from: i64, to: Option<i64>) -> AttemptView {
+        let usage = Usage { wall_ms: 7, cpu_ms: 3, peak_memory_bytes: 10 };
+        let plugin = Name::new("p").unwrap();
+        AttemptView {
+            number,
+            status: "running",
+            cause: None,
+            started_at: second(from),
+            ended_at: to.map(second),
+            programs: vec![ProgramReport { plugin, pid: Some(1), exit_code: None, cause: None, usage }; 2],
+            streams: BTreeMap::new(),
+            records: 0,
+            bytes: 0,
+            waits: Waits::default(),
+            pipe_fill_per_mille: None,
+        }
+    }
+
+    /// Queued at second 100; `a` runs from 103 to 105 and again since 109, `b` from 104 to 106.
+    pub(in crate::http) fn execution() -> ExecutionView {
+        let step = |name, attempts| StepView {
+            name: Name::new(name).unwrap(),
+            status: "running",
+            next_attempt_at: None,
+            attempts,
+        };
+        ExecutionView {
+            id: ExecutionId(Uuid::nil()),
+            kind: "pipeline",
+            pipeline: None,
+            plugin: None,
+            parent_id: None,
+            revision: None,
+            status: "running",
+            cause: None,
+            cancel_requested: false,
+            node: None,
+            parameters: Value::Null,
+            queued_at: second(100),
+            started_at: None,
+            ended_at: None,
+            steps: vec![
+                step("a", vec![attempt(1, 103, Some(105)), attempt(2, 109, None)]),
+                step("b", vec![attempt(1, 104, Some(106))]),
+            ],
+            result: Value::Null,
+            correlation_id: CorrelationId(Uuid::nil()),
+            version: Version(4),
+            position: Position(9),
+        }
+    }
+
+    #[test]
+    fn a_timeline_has_every_attempt_by_its_start() {
+        let bars = spans(&execution(), second(112));
+        let told = |bar: &Value| {
+            (bar["step"].as_str().unwrap().to_owned(), bar["offset_ms"].as_u64(), bar["duration_ms"].as_u64())
+        };
+        let expected = [("a", 3_000, 2_000), ("b", 4_000, 2_000), ("a", 9_000, 3_000)];
+        let expected = expected.map(|(step, from, took)| (step.to_owned(), Some(from), Some(took)));
+        assert_eq!(bars.iter().map(told).collect::<Vec<_>>(), expected);
+    }
 
     #[test]
     fn filters_are_checked() {

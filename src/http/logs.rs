@@ -12,6 +12,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
+use tracing::Instrument;
 use warp::Reply;
 
 use super::limits::{KEEP_ALIVE, LOG_BUFFER, LOG_PAGE, LOG_POLL};
@@ -41,7 +42,7 @@ pub(super) async fn read(id: String, ctx: Ctx) -> Answer {
         (false, false) => Format::Text,
     };
     let (sender, mut receiver) = mpsc::channel(LOG_BUFFER);
-    tokio::spawn(Reader { ctx, id, format, follow, after, sender }.run());
+    tokio::spawn(Reader { ctx, id, format, follow, after, sender }.run().in_current_span());
     let mut response = warp::reply::stream(stream::poll_fn(move |cx| receiver.poll_recv(cx))).into_response();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(format.media_type()));

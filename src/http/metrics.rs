@@ -25,11 +25,14 @@ pub(super) struct Metrics {
     connections: Gauge,
     ready: Gauge,
     dependencies: Family<DependencyLabels, Gauge>,
-    counters: Vec<(fn(&NodeMetrics) -> u64, Counter)>,
-    gauges: Vec<(fn(&NodeMetrics) -> u64, Gauge<u64, AtomicU64>)>,
+    counters: Vec<(Reading, Counter)>,
+    gauges: Vec<(Reading, Gauge<u64, AtomicU64>)>,
 }
 
-type Figure = (&'static str, &'static str, fn(&NodeMetrics) -> u64);
+/// Takes one figure out of the node's.
+type Reading = fn(&NodeMetrics) -> u64;
+/// Name, help text, value.
+type Figure = (&'static str, &'static str, Reading);
 
 const COUNTERS: &[Figure] = &[
     ("executions_completed", "Executions completed", |m| m.executions_completed),
@@ -132,10 +135,9 @@ struct DependencyLabels {
 
 /// From 0.25 ms to about 30 s: an append takes a few milliseconds, a waiting `/execute` seconds.
 fn latency() -> Histogram {
-    Histogram::new(
-        [0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0]
-            .into_iter(),
-    )
+    Histogram::new([
+        0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0,
+    ])
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! The HTTP gateway: turns requests into calls of [`Api`] and its answers into JSON. It knows the contract of paths,
 //! headers and errors, and nothing of actors, stores or programs.
 //!
-//! A request passes [`service`] (correlation, guard, table, time, figures), then the filters of its resource, whose
-//! handlers are the files named after them. [`table`] lists every route; [`server`] accepts connections.
+//! A request passes `service.rs` (correlation, guard, table, time, figures), then the filters of its resource, whose
+//! handlers are the files named after them. [`ROUTES`] lists every route; [`serve`] accepts connections.
 //!
 //! **Boundary:** no other adapter is named here, and the only thing held of the node is its [`Api`].
 

@@ -108,6 +108,16 @@ fn wait_of(parameters: &Value) -> Result<Duration, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::executions::tests::execution;
+
+    #[test]
+    fn an_outcome_has_what_the_last_programs_used() {
+        let mut view = execution();
+        assert_eq!(outcome(&view)["usage"], json!({"wall_ms": 7, "cpu_ms": 6, "peak_memory_bytes": 20}));
+        assert_eq!(outcome(&view)["status"], "running");
+        view.steps.clear();
+        assert_eq!(outcome(&view)["usage"], Value::Null);
+    }
 
     #[test]
     fn the_wait_is_bounded() {

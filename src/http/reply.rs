@@ -181,3 +181,52 @@ struct Changed<T> {
     view: T,
     events_generated: u32,
 }
+
+#[cfg(test)]
+mod tests {
+    use flexcore_actors::domain::ids::{CommandId, Position};
+    use http_body_util::BodyExt;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::http::executions::tests::execution;
+
+    async fn told(view: Result<ExecutionView, ApiError>) -> (Option<HeaderValue>, Value) {
+        let accepted = Accepted {
+            command_id: CommandId(Uuid::nil()),
+            aggregate_id: "e".to_owned(),
+            version: Version(3),
+            position: Position(8),
+            events_generated: 0,
+            execution_id: None,
+        };
+        let (parts, body) = changed(StatusCode::OK, &accepted, view).unwrap().into_parts();
+        assert_eq!(parts.status, StatusCode::OK);
+        let body = body.collect().await.unwrap().to_bytes();
+        (parts.headers.get(ETAG).cloned(), serde_json::from_slice(&body).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_change_shows_the_resource_with_its_own_version() {
+        let (etag, body) = told(Ok(execution())).await;
+        assert_eq!(etag.unwrap(), "\"4\"");
+        assert_eq!(
+            (&body["version"], &body["events_generated"], &body["status"]),
+            (&4.into(), &0.into(), &"running".into())
+        );
+    }
+
+    #[tokio::test]
+    async fn a_durable_change_is_no_error_when_it_cannot_be_read() {
+        let (etag, body) = told(Err(ApiError::Internal)).await;
+        assert_eq!(etag, None);
+        assert_eq!((&body["version"], &body["aggregate_id"]), (&3.into(), &"e".into()));
+    }
+
+    #[test]
+    fn what_is_no_name_names_nothing() {
+        assert_eq!(name_in_path("plugin", "Tap").unwrap_err().status(), 404);
+        assert_eq!(execution_in_path("7").unwrap_err().status(), 404);
+        execution_in_path("0198c0de-0000-7000-8000-000000000001").unwrap();
+    }
+}

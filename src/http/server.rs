@@ -243,7 +243,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_serves_many_requests_and_then_may_not_idle() {
-        let config = Config { header_timeout: Duration::from_millis(300), ..Config::default() };
+        let config = Config { header_timeout: Duration::from_secs(1), ..Config::default() };
         let (address, shutdown, server) = start(config).await;
         let mut stream = connect(address, REQUEST).await;
         read_until(&mut stream, "\"instance\":\"/nope\"").await;

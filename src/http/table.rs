@@ -207,4 +207,21 @@ mod tests {
             assert!(at_root || route.path.starts_with(BASE), "{}", route.path);
         }
     }
+
+    #[test]
+    fn every_route_is_in_the_users_page() {
+        let page = include_str!("../../docs/http.md");
+        for route in ROUTES {
+            let last = route.path.rsplit('/').find(|part| !part.starts_with('{')).unwrap_or_default();
+            assert!(
+                page.contains(&format!("/{last}")),
+                "{} {} is not in docs/http.md",
+                route.method,
+                route.path
+            );
+            for parameter in route.query {
+                assert!(page.contains(parameter), "{parameter} of {} is not in docs/http.md", route.path);
+            }
+        }
+    }
 }
