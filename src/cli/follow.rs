@@ -27,7 +27,7 @@ pub async fn follow(client: &Client, id: &str, terminal: &mut Terminal) -> Resul
         ended = until_ended(client, id, terminal, &mut progress) => ended,
         _ = tokio::signal::ctrl_c() => Err(detached(id)),
     };
-    progress.finish();
+    progress.finish(terminal);
     followed
 }
 

@@ -1,7 +1,6 @@
 //! How a running execution looks: a line a step that is redrawn on a terminal, plain lines on change elsewhere.
 //! Never in here: asking the node.
 
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -16,15 +15,24 @@ const PLAIN_EVERY: Duration = Duration::from_secs(1);
 /// Shows progress on standard error.
 pub(super) struct Progress {
     bars: Option<MultiProgress>,
-    steps: HashMap<String, Shown>,
+    /// By name, in the order of the definition.
+    steps: Vec<(String, Shown)>,
 }
 
 /// What was last shown of a step.
 struct Shown {
     bar: Option<ProgressBar>,
+    text: String,
     state: (String, usize, u64),
     at: Instant,
     rate: Rate,
+}
+
+impl Shown {
+    fn new(bars: Option<&MultiProgress>, state: (String, usize, u64)) -> Self {
+        let (bar, rate) = (bars.map(new_bar), Rate::default());
+        Self { bar, text: String::new(), state, at: Instant::now(), rate }
+    }
 }
 
 /// Records a second between two looks, smoothed.
@@ -38,7 +46,7 @@ struct Rate {
 
 impl Progress {
     pub(super) fn new(live: bool) -> Self {
-        Self { bars: live.then(MultiProgress::new), steps: HashMap::new() }
+        Self { bars: live.then(MultiProgress::new), steps: Vec::new() }
     }
 
     pub(super) fn show(&mut self, terminal: &mut Terminal, execution: &Execution) {
@@ -46,28 +54,26 @@ impl Progress {
         for step in &execution.steps {
             let attempt = step.attempts.last();
             let state = (step.status.clone(), step.attempts.len(), attempt.map_or(0, Attempt::records_seen));
-            let bars = self.bars.as_ref();
-            let first = !self.steps.contains_key(&step.name);
-            let shown = self.steps.entry(step.name.clone()).or_insert_with(|| Shown {
-                bar: bars.map(new_bar),
-                state: state.clone(),
-                at: Instant::now(),
-                rate: Rate::default(),
+            let known = self.steps.iter().position(|(name, _)| *name == step.name);
+            let at = known.unwrap_or_else(|| {
+                self.steps.push((step.name.clone(), Shown::new(self.bars.as_ref(), state.clone())));
+                self.steps.len() - 1
             });
+            let shown = &mut self.steps[at].1;
             if let Some(attempt) = attempt {
                 shown.rate.look(attempt);
             }
-            let text = describe(step, shown.rate.per_second, now);
+            shown.text = describe(step, shown.rate.per_second, now);
             if let Some(bar) = &shown.bar {
-                bar.set_message(text);
+                bar.set_message(shown.text.clone());
                 continue;
             }
             let turned = (&shown.state.0, shown.state.1) != (&state.0, state.1);
             let moved = shown.state.2 != state.2 && shown.at.elapsed() >= PLAIN_EVERY;
-            if first || turned || moved {
+            if known.is_none() || turned || moved {
                 shown.state = state;
                 shown.at = Instant::now();
-                terminal.note(&text);
+                terminal.note(&shown.text);
             }
         }
     }
@@ -90,18 +96,19 @@ impl Progress {
 
     /// Takes the picture away.
     pub(super) fn clear(&mut self) {
-        for (_, shown) in self.steps.drain() {
+        for (_, shown) in self.steps.drain(..) {
             if let Some(bar) = shown.bar {
                 bar.finish_and_clear();
             }
         }
     }
 
-    /// Leaves the last picture standing.
-    pub(super) fn finish(&self) {
-        for bar in self.steps.values().filter_map(|shown| shown.bar.as_ref()) {
-            bar.abandon();
-        }
+    /// Turns what moved into plain lines that stay.
+    pub(super) fn finish(mut self, terminal: &mut Terminal) {
+        let last: Vec<String> =
+            self.steps.iter().filter(|(_, s)| s.bar.is_some()).map(|(_, s)| s.text.clone()).collect();
+        self.clear();
+        last.iter().for_each(|text| terminal.note(text));
     }
 }
 
@@ -131,26 +138,22 @@ fn new_bar(bars: &MultiProgress) -> ProgressBar {
     bar
 }
 
-/// A step in one line: name, status, attempt, records, bytes, rate, pipe fill, elapsed, and why it failed.
+/// A step in one line: name, status, records, bytes, rate, pipe fill, elapsed, attempt, and why it failed. What moves
+/// stands within 80 columns.
 fn describe(step: &Step, per_second: f64, now: Timestamp) -> String {
-    let mut text = format!("{:<24} {:<9}", printable(&step.name), step.status);
+    let mut text = format!("{:<12} {:<9}", printable(&step.name), step.status);
     let Some(attempt) = step.attempts.last() else { return text.trim_end().to_owned() };
     let end = attempt.ended_at.as_deref().and_then(|end| end.parse().ok()).unwrap_or(now);
     let elapsed = between(&attempt.started_at, end).unwrap_or(0);
-    text += &format!(
-        " attempt {}  {:>11} records  {:>10}",
-        attempt.number,
-        grouped(attempt.records_seen()),
-        bytes(attempt.bytes),
-    );
-    let rate = if attempt.ended_at.is_some() { average(attempt.records_seen(), elapsed) } else { per_second };
+    let records = attempt.records_seen();
+    let rate = if attempt.ended_at.is_some() { average(records, elapsed) } else { per_second };
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate for people")]
-    let rate = rate as u64;
-    text += &format!("  {:>9} records/s", grouped(rate));
+    let rate = grouped(rate as u64);
+    text += &format!(" {:>9} records {:>9} {rate:>7}/s", grouped(records), bytes(attempt.bytes));
     if let Some(fill) = attempt.pipe_fill_per_mille.filter(|_| attempt.ended_at.is_none()) {
-        text += &format!("  pipe {:>3} %", fill.min(1_000) / 10);
+        text += &format!(" pipe {:>3}%", fill.min(1_000) / 10);
     }
-    text += &format!("  {}", span(elapsed));
+    text += &format!(" {:>5}  attempt {}", span(elapsed), attempt.number);
     if let Some(cause) = &attempt.cause {
         text += &format!("  {}", printable(&cause.to_string()));
     }
@@ -196,7 +199,7 @@ mod tests {
             "attempt 2",
             "12,000 records",
             "3.0 MiB",
-            "3,000 records/s",
+            "3,000/s",
             "4.0s",
             "signal: tap died of signal 9",
             "next attempt in 0.5s",
@@ -209,7 +212,7 @@ mod tests {
                 0.0,
                 Timestamp::now()
             ),
-            format!("{:<24} waiting", "x")
+            format!("{:<12} waiting", "x")
         );
     }
 }
