@@ -1,7 +1,12 @@
-//! FlexCore
+//! The outside of FlexCore: adapters, gateways and the program that puts them together.
+//!
+//! **Boundary:** adapters (`postgres`, `sqlite`, `sandbox`, `plugins`, `logs`) implement the ports of
+//! [`flexcore_actors::ports`] and never name one another; gateways (`http`, `cli`) see typed handles only;
+//! [`compose`] is the one place that names two of them.
 
 pub mod cli;
 pub mod compose;
 pub mod config;
+pub mod sandbox;
 pub mod telemetry;
 pub mod yaml;

@@ -8,7 +8,12 @@ use std::process::ExitCode;
 type Program = fn() -> ExitCode;
 
 /// The programs that ship in this file, by the name they are started under.
-const PROGRAMS: &[(&str, Program)] = &[];
+const PROGRAMS: &[(&str, Program)] = &[
+    ("flexcore-jailer", flexcore_jailer::main),
+    ("flexcore-tap-file", flexcore_plugins::tap_file::main),
+    ("flexcore-target-file", flexcore_plugins::target_file::main),
+    ("flexcore-sample", flexcore_plugins::sample::main),
+];
 
 fn main() -> ExitCode {
     // before any runtime or thread: the launcher must stay single-threaded until it becomes the program
