@@ -1,0 +1,420 @@
+//! What can be typed: commands, flags, help. Never in here: what they do.
+
+use std::path::PathBuf;
+
+use crate::config::Flag;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use super::client::DEFAULT_SERVER;
+use super::output::Format;
+use super::parameters::{Parameter, parameter};
+
+const EXAMPLES: &str = "\
+Examples:
+  flexcore demo --exit                            see the whole product work, then leave
+  flexcore serve                                  run a node on 127.0.0.1:8080
+  flexcore apply -f plugins.yaml -f customers.yaml
+  flexcore run customers --param day=2026-01-31   start an execution and follow it
+  flexcore executions logs -f ID
+
+Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 conflict, 5 unauthorised, 6 unavailable.";
+
+/// FlexCore: durable pipelines of sandboxed plugins.
+#[derive(Debug, Parser)]
+#[command(name = "flexcore", version, about, after_help = EXAMPLES, propagate_version = true)]
+pub struct Cli {
+    /// The node to talk to.
+    #[arg(long, global = true, env = "FLEXCORE_SERVER", value_name = "URL", default_value = DEFAULT_SERVER)]
+    pub server: String,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a node
+    Serve(ServeArgs),
+    /// The whole product on the embedded store: a pipeline, a killed plugin, the proof that nothing was lost
+    Demo(DemoArgs),
+    /// Create or revise the plugins and pipelines of files, and enable and activate them
+    #[command(
+        after_help = "Examples:\n  flexcore apply -f customers.yaml\n  flexcore apply -f customers.yaml --dry-run\n  generate | flexcore apply -f -"
+    )]
+    Apply(ApplyArgs),
+    /// Start an execution of a pipeline and follow it; exit 0 only if it completed
+    #[command(
+        after_help = "Examples:\n  flexcore run customers\n  flexcore run customers --param day=2026-01-31 --param full=true\n  flexcore run customers --no-wait"
+    )]
+    Run(RunArgs),
+    /// Run one plugin, follow it and print its result
+    #[command(
+        after_help = "Examples:\n  flexcore exec dbt-run --operation run --param select=customers+\n  flexcore exec report --config report.yaml"
+    )]
+    Exec(ExecArgs),
+    /// Pipelines: what is defined, and whether it may run
+    #[command(subcommand)]
+    Pipelines(PipelinesCommand),
+    /// Plugins: the programs that may run
+    #[command(subcommand)]
+    Plugins(PluginsCommand),
+    /// Executions: what ran, runs and failed
+    #[command(subcommand)]
+    Executions(ExecutionsCommand),
+    /// Read or follow the event store
+    #[command(
+        after_help = "Examples:\n  flexcore events\n  flexcore events pipeline-customers --limit 20\n  flexcore events -f --after 1200 --output json"
+    )]
+    Events(EventsArgs),
+    /// Bookmarks: how far each step of a pipeline has durably come
+    #[command(subcommand)]
+    Bookmarks(BookmarksCommand),
+    /// The operator's view of a running node
+    #[command(subcommand)]
+    Inspect(InspectCommand),
+    /// Check something without running it
+    #[command(subcommand)]
+    Check(CheckCommand),
+}
+
+/// Flags that replace keys of the configuration.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ConfigArgs {
+    /// The configuration file; config/flexcore.yaml documents every key
+    #[arg(long, env = "FLEXCORE_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Replaces `data_dir`
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<String>,
+    /// Replaces `http.listen`
+    #[arg(long, value_name = "ADDRESS")]
+    pub http_listen: Option<String>,
+    /// Replaces `node.name`
+    #[arg(long, value_name = "NAME")]
+    pub node_name: Option<String>,
+    /// Replaces `log`, such as debug or info,flexcore::http=debug
+    #[arg(long, value_name = "FILTER")]
+    pub log: Option<String>,
+    /// Replaces `log_format`: text or json
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<String>,
+}
+
+impl ConfigArgs {
+    /// The keys that flags replace.
+    #[must_use]
+    pub fn flags(&self) -> Vec<Flag> {
+        [
+            ("--data-dir", "data_dir", &self.data_dir),
+            ("--http-listen", "http.listen", &self.http_listen),
+            ("--node-name", "node.name", &self.node_name),
+            ("--log", "log", &self.log),
+            ("--log-format", "log_format", &self.log_format),
+        ]
+        .into_iter()
+        .filter_map(|(flag, key, value)| value.clone().map(|value| Flag { flag, key, value }))
+        .collect()
+    }
+}
+
+/// `serve`
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+/// `demo`
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Where the demo keeps its data; a temporary directory by default
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// The address to listen on; a free port by default
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+    pub http_listen: String,
+    /// End after the story instead of leaving the node running
+    #[arg(long)]
+    pub exit: bool,
+    /// What the node logs while the story is told
+    #[arg(long, value_name = "FILTER", default_value = "error")]
+    pub log: String,
+}
+
+/// `apply`
+#[derive(Debug, Args)]
+pub struct ApplyArgs {
+    /// A YAML or JSON file; - is standard input
+    #[arg(short = 'f', long = "file", value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// Show what would be done, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `run`
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The pipeline
+    pub pipeline: String,
+    /// A parameter of the pipeline
+    #[arg(long = "param", value_name = "NAME=VALUE", value_parser = parameter)]
+    pub parameters: Vec<Parameter>,
+    /// Ignore the bookmarks and read everything again
+    #[arg(long)]
+    pub from_scratch: bool,
+    /// Print the execution's id and do not wait for its end
+    #[arg(long)]
+    pub no_wait: bool,
+}
+
+/// `exec`
+#[derive(Debug, Args)]
+pub struct ExecArgs {
+    /// The plugin
+    pub plugin: String,
+    /// The operation to ask for
+    #[arg(long)]
+    pub operation: Option<String>,
+    /// A YAML or JSON file with the plugin's config
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// A parameter of the operation; a value that is JSON is sent as such
+    #[arg(long = "param", value_name = "NAME=VALUE", value_parser = parameter)]
+    pub parameters: Vec<Parameter>,
+}
+
+/// How to print.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct OutputArgs {
+    /// Lines for people, or the node's answer
+    #[arg(long, short = 'o', value_enum, default_value = "table")]
+    pub output: Format,
+}
+
+/// How much to list.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct ListArgs {
+    /// At most so many
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub limit: u32,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Something by its name or id.
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    /// Its name or id
+    pub name: String,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `pipelines …`
+#[derive(Debug, Subcommand)]
+pub enum PipelinesCommand {
+    /// All pipelines
+    List(ListArgs),
+    /// One pipeline
+    Show(ShowArgs),
+    /// Let a draft run
+    Activate(NameArgs),
+    /// Start no more executions
+    Pause(NameArgs),
+    /// Start executions again
+    Resume(NameArgs),
+    /// Put it away for good; its name stays reserved
+    Archive(NameArgs),
+}
+
+/// `plugins …`
+#[derive(Debug, Subcommand)]
+pub enum PluginsCommand {
+    /// All plugins
+    List(ListArgs),
+    /// One plugin
+    Show(ShowArgs),
+    /// Let it run
+    Enable(NameArgs),
+    /// Start it no more
+    Disable(NameArgs),
+}
+
+/// A name or id.
+#[derive(Debug, Args)]
+pub struct NameArgs {
+    /// Its name or id
+    pub name: String,
+}
+
+/// `executions …`
+#[derive(Debug, Subcommand)]
+pub enum ExecutionsCommand {
+    /// Executions, newest first
+    List(ExecutionsListArgs),
+    /// One execution
+    Show(ShowArgs),
+    /// End it; nothing of it is ever started again
+    Cancel(NameArgs),
+    /// Start no more of its steps
+    Pause(NameArgs),
+    /// Start its steps again
+    Resume(NameArgs),
+    /// What its programs said
+    Logs(LogsArgs),
+}
+
+/// `executions list`
+#[derive(Debug, Args)]
+pub struct ExecutionsListArgs {
+    /// Only of this pipeline
+    #[arg(long)]
+    pub pipeline: Option<String>,
+    /// Only of this plugin
+    #[arg(long)]
+    pub plugin: Option<String>,
+    /// Only in this status: queued, running, paused, completed, failed, cancelled
+    #[arg(long)]
+    pub status: Option<String>,
+    #[command(flatten)]
+    pub list: ListArgs,
+}
+
+/// `executions logs`
+#[derive(Debug, Args)]
+pub struct LogsArgs {
+    /// The execution's id
+    pub id: String,
+    /// Go on until it has ended
+    #[arg(short, long)]
+    pub follow: bool,
+}
+
+/// `events`
+#[derive(Debug, Args)]
+pub struct EventsArgs {
+    /// Only of this stream, such as pipeline-customers
+    pub stream: Option<String>,
+    /// Only beyond this position
+    #[arg(long, value_name = "POSITION", default_value_t = 0)]
+    pub after: u64,
+    /// Only of this type, such as StepFailed
+    #[arg(long = "type", value_name = "TYPE")]
+    pub event_type: Option<String>,
+    /// Go on with new events until Ctrl-C
+    #[arg(short, long)]
+    pub follow: bool,
+    #[command(flatten)]
+    pub list: ListArgs,
+}
+
+/// `bookmarks …`
+#[derive(Debug, Subcommand)]
+pub enum BookmarksCommand {
+    /// The bookmarks of a pipeline
+    Get {
+        /// The pipeline
+        pipeline: String,
+        /// Only of this step; prints the bare state
+        step: Option<String>,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Set where a step goes on from
+    Set {
+        /// The pipeline
+        pipeline: String,
+        /// The step
+        step: String,
+        /// The state as JSON; @FILE reads it from a file
+        #[arg(long, value_name = "JSON")]
+        state: String,
+    },
+    /// Forget how far a step has come
+    Clear {
+        /// The pipeline
+        pipeline: String,
+        /// The step
+        step: String,
+    },
+}
+
+/// `inspect …`
+#[derive(Debug, Subcommand)]
+pub enum InspectCommand {
+    /// The actors, each under the one that supervises it
+    Tree(OutputArgs),
+    /// The actors that have most of something
+    Top {
+        /// Of what
+        #[arg(long, value_enum, default_value = "busy")]
+        by: TopBy,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+}
+
+/// What `inspect top` orders by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TopBy {
+    /// Messages waiting.
+    Mailbox,
+    /// Time spent with the current message.
+    Busy,
+    /// How often it was started again.
+    Restarts,
+}
+
+impl TopBy {
+    /// The word of the contract.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Mailbox => "mailbox",
+            Self::Busy => "busy",
+            Self::Restarts => "restarts",
+        }
+    }
+}
+
+/// `check …`
+#[derive(Debug, Subcommand)]
+pub enum CheckCommand {
+    /// Show the configuration a node would use, secrets redacted, or everything that is wrong with it
+    Config(ConfigArgs),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_replace_keys() {
+        let cli = Cli::try_parse_from(["flexcore", "serve", "--data-dir", "/d", "--log", "debug"]).unwrap();
+        let Command::Serve(ServeArgs { config }) = cli.command else { panic!("not serve") };
+        let keys: Vec<(&str, &str)> = config.flags().iter().map(|f| (f.flag, f.key)).collect();
+        assert_eq!(keys, [("--data-dir", "data_dir"), ("--log", "log")]);
+    }
+
+    #[test]
+    fn wrong_usage_is_refused() {
+        for words in [
+            &["flexcore", "apply"][..],
+            &["flexcore", "run"],
+            &["flexcore", "run", "p", "--param", "x"],
+            &["flexcore", "events", "--limit", "0"],
+            &["flexcore", "frobnicate"],
+        ] {
+            assert_eq!(Cli::try_parse_from(words).unwrap_err().exit_code(), 2, "{words:?}");
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! `inspect`: the actors of a running node. Never in here: changing anything.
+
+use serde_json::Value;
+
+use super::args::{InspectCommand, OutputArgs, TopBy};
+use super::client::Client;
+use super::failure::Failure;
+use super::lists::items;
+use super::output::{Format, Table, Terminal, field, grouped, span};
+
+/// Actors shown by `top`.
+const TOP: u32 = 20;
+
+/// Does an `inspect` command.
+///
+/// # Errors
+/// What the node refuses.
+pub async fn inspect(
+    client: &Client,
+    terminal: &mut Terminal,
+    command: InspectCommand,
+) -> Result<(), Failure> {
+    match command {
+        InspectCommand::Tree(OutputArgs { output }) => {
+            let answer = client.get("/inspect/actors").await?;
+            if output == Format::Json {
+                return terminal.json(&answer);
+            }
+            let mut table = new_table();
+            add(&mut table, &answer, "", "");
+            terminal.table(&table)
+        }
+        InspectCommand::Top { by, output } => top(client, terminal, by, output.output).await,
+    }
+}
+
+async fn top(client: &Client, terminal: &mut Terminal, by: TopBy, output: Format) -> Result<(), Failure> {
+    let answer = client.get(&format!("/inspect/actors/top?by={}&limit={TOP}", by.as_str())).await?;
+    if output == Format::Json {
+        return terminal.json(&answer);
+    }
+    let mut table = new_table();
+    for actor in items(&answer) {
+        row(&mut table, actor, "");
+    }
+    terminal.table(&table)
+}
+
+fn new_table() -> Table {
+    Table::new(&["ACTOR", "KIND", "STATE", ">MAILBOX", ">BUSY", ">HANDLED", ">RESTARTS", "LAST ERROR"])
+}
+
+/// An actor under `branch`, and those it supervises under what follows `trunk`.
+fn add(table: &mut Table, actor: &Value, branch: &str, trunk: &str) {
+    row(table, actor, branch);
+    let children = actor["children"].as_array().map(Vec::as_slice).unwrap_or_default();
+    for (n, child) in children.iter().enumerate() {
+        let (fork, line) = if n + 1 == children.len() { ("└─ ", "   ") } else { ("├─ ", "│  ") };
+        add(table, child, &format!("{trunk}{fork}"), &format!("{trunk}{line}"));
+    }
+}
+
+fn row(table: &mut Table, actor: &Value, branch: &str) {
+    let number = |key: &str| actor[key].as_u64().unwrap_or(0);
+    table.row([
+        format!("{branch}{}", field(actor, "/id")),
+        field(actor, "/kind"),
+        field(actor, "/state"),
+        number("mailbox").to_string(),
+        if number("busy_ms") == 0 { String::new() } else { span(number("busy_ms")) },
+        grouped(number("handled")),
+        number("restarts").to_string(),
+        field(actor, "/last_error"),
+    ]);
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_tree_shows_who_supervises_whom() {
+        let actor = |id: &str, children: Vec<Value>| json!({"id": id, "kind": "k", "state": "running", "children": children});
+        let tree = actor("root", vec![actor("a", vec![actor("a1", vec![])]), actor("b", vec![])]);
+        let mut table = new_table();
+        add(&mut table, &tree, "", "");
+        let text = table.render(false);
+        let names: Vec<&str> =
+            text.lines().skip(1).map(|line| line.split("   k ").next().unwrap().trim_end()).collect();
+        assert_eq!(names, ["root", "├─ a", "│  └─ a1", "└─ b"], "{text}");
+    }
+}

@@ -1,0 +1,81 @@
+//! The command line: what was typed becomes requests to a running node, or a node itself. Never in here: a rule of
+//! the domain; the node alone decides what is right.
+
+mod apply;
+mod args;
+mod check;
+mod client;
+mod demo;
+mod difference;
+mod events;
+mod executions;
+mod failure;
+mod files;
+mod follow;
+mod inspect;
+mod lists;
+mod logs;
+mod output;
+mod parameters;
+mod pipelines;
+mod plugins;
+mod progress;
+mod run;
+mod serve;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::config::Secret;
+
+use args::{Cli, Command};
+use client::Client;
+use failure::{Exit, Failure};
+use output::Terminal;
+
+/// Does what the process's arguments say; the answer is its exit code.
+pub async fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // help and version come this way too; a closed standard output is no reason to complain
+            drop(error.print());
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage as u8));
+        }
+    };
+    let mut terminal = Terminal::process();
+    match execute(cli, &mut terminal).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            terminal.failure(&failure);
+            ExitCode::from(failure.exit as u8)
+        }
+    }
+}
+
+async fn execute(cli: Cli, terminal: &mut Terminal) -> Result<(), Failure> {
+    let client = || {
+        let token = std::env::var("FLEXCORE_TOKEN").ok().filter(|token| !token.is_empty());
+        Client::new(&cli.server, token.map(Secret::new))
+    };
+    match cli.command {
+        Command::Serve(args) => serve::serve(terminal, args).await,
+        Command::Demo(args) => demo::demo(terminal, args).await,
+        Command::Check(command) => check::check(terminal, command),
+        Command::Apply(args) => apply::apply(&client()?, terminal, args).await,
+        Command::Run(args) => run::run(&client()?, terminal, args).await,
+        Command::Exec(args) => run::exec(&client()?, terminal, args).await,
+        Command::Pipelines(command) => pipelines::pipelines(&client()?, terminal, command).await,
+        Command::Plugins(command) => plugins::plugins(&client()?, terminal, command).await,
+        Command::Executions(command) => executions::executions(&client()?, terminal, command).await,
+        Command::Events(args) => events::events(&client()?, terminal, args).await,
+        Command::Bookmarks(command) => pipelines::bookmarks(&client()?, terminal, command).await,
+        Command::Inspect(command) => inspect::inspect(&client()?, terminal, command).await,
+    }
+}

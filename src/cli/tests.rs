@@ -1,0 +1,415 @@
+//! Commands against a node that answers from a script: what they ask for, what they print, how they end.
+
+use std::path::PathBuf;
+
+use clap::Parser as _;
+use serde_json::{Value, json};
+
+use super::args::{Cli, Command};
+use super::client::{Client, escaped, exit_of};
+use super::failure::{Exit, Failure};
+use super::testing::{Act, FakeNode, Output, captured};
+use super::{apply, events, executions, pipelines, plugins, run};
+
+use Act::{Answer, Busy, HangUp};
+
+/// Does what `words` say against `node`.
+async fn flexcore(node: &FakeNode, words: &[&str]) -> (Result<(), Failure>, Output) {
+    let (mut terminal, output) = captured();
+    let words: Vec<&str> = std::iter::once("flexcore").chain(words.iter().copied()).collect();
+    let client = node.client();
+    let t = &mut terminal;
+    let result = match Cli::try_parse_from(words).unwrap().command {
+        Command::Apply(args) => apply::apply(&client, t, args).await,
+        Command::Run(args) => run::run(&client, t, args).await,
+        Command::Exec(args) => run::exec(&client, t, args).await,
+        Command::Pipelines(command) => pipelines::pipelines(&client, t, command).await,
+        Command::Bookmarks(command) => pipelines::bookmarks(&client, t, command).await,
+        Command::Plugins(command) => plugins::plugins(&client, t, command).await,
+        Command::Executions(command) => executions::executions(&client, t, command).await,
+        Command::Events(args) => events::events(&client, t, args).await,
+        other => panic!("not a client's command: {other:?}"),
+    };
+    if let Err(failure) = &result {
+        terminal.failure(failure);
+    }
+    (result, output)
+}
+
+fn execution(status: &str) -> Value {
+    json!({"id": "e1", "kind": "pipeline", "pipeline": "p", "status": status,
+        "queued_at": "2026-01-01T00:00:00Z", "started_at": "2026-01-01T00:00:00Z",
+        "ended_at": (status != "running").then_some("2026-01-01T00:00:02Z"),
+        "cause": (status == "failed").then(|| json!({"kind": "exit", "message": "tap exited with 3"})),
+        "result": (status == "completed").then(|| json!({"rows": 7})),
+        "steps": [{"name": "load", "status": status, "attempts": [{"number": 1, "status": status,
+            "started_at": "2026-01-01T00:00:00Z", "records": 10, "bytes": 100}]}]})
+}
+
+#[test]
+fn statuses_become_exit_codes() {
+    for (status, exit) in [
+        (400, Exit::Usage),
+        (422, Exit::Usage),
+        (401, Exit::Unauthorised),
+        (403, Exit::Unauthorised),
+        (404, Exit::NotFound),
+        (409, Exit::Conflict),
+        (412, Exit::Conflict),
+        (429, Exit::Unavailable),
+        (503, Exit::Unavailable),
+        (500, Exit::Failed),
+        (501, Exit::Failed),
+    ] {
+        assert_eq!(exit_of(status), exit, "{status}");
+    }
+    let codes =
+        [Exit::Failed, Exit::Usage, Exit::NotFound, Exit::Conflict, Exit::Unauthorised, Exit::Unavailable];
+    assert_eq!(codes.map(|exit| exit as u8), [1, 2, 3, 4, 5, 6], "the contract's numbers");
+}
+
+#[test]
+fn what_goes_into_a_path_cannot_leave_it() {
+    assert_eq!(escaped("a/b?c&d=é"), "a%2Fb%3Fc%26d%3D%C3%A9");
+    assert_eq!(escaped(".."), "%2E%2E");
+    assert_eq!(escaped("a.b-c_d~1"), "a.b-c_d~1");
+}
+
+#[test]
+fn servers_that_cannot_be() {
+    for bad in ["localhost:8080", "https://x", "http://", "ftp://x", "http://x/api"] {
+        assert_eq!(Client::new(bad, None).err().unwrap().exit, Exit::Usage, "{bad}");
+    }
+    assert!(Client::new("http://127.0.0.1:1/", None).is_ok());
+}
+
+#[tokio::test]
+async fn a_node_that_is_not_there_is_unavailable_and_says_what_to_do() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let client = Client::new(&format!("http://{free}"), None).unwrap();
+    let failure = Failure::from(client.get("/status").await.unwrap_err());
+    assert_eq!(failure.exit, Exit::Unavailable);
+    assert!(failure.message.contains("connection refused"), "{}", failure.message);
+    assert!(failure.hint.unwrap().contains("flexcore serve"));
+}
+
+#[tokio::test]
+async fn a_lost_connection_is_repeated_under_the_same_key() {
+    let node = FakeNode::start(vec![
+        ("POST /pipelines/p/execute", HangUp),
+        ("POST /pipelines/p/execute", Answer(202, json!({"execution_id": "e1"}))),
+    ])
+    .await;
+    let (result, output) = flexcore(&node, &["run", "p", "--no-wait"]).await;
+    assert_eq!(result, Ok(()));
+    assert_eq!(output.out(), "e1\n");
+    let seen = node.seen();
+    assert_eq!(seen.len(), 2);
+    assert!(seen[0].key.is_some() && seen[0].key == seen[1].key);
+    assert_eq!(seen[0].token.as_deref(), Some("Bearer sesame"));
+}
+
+#[tokio::test]
+async fn run_follows_to_the_end_across_a_node_that_goes_away() {
+    let node = FakeNode::start(vec![
+        ("GET /pipelines/p", Answer(200, json!({"parameters": {"day": {"type": "string"}}}))),
+        ("POST /pipelines/p/execute", Answer(202, json!({"execution_id": "e1"}))),
+        ("GET /executions/e1", Answer(200, execution("running"))),
+        ("GET /executions/e1", Busy(503)),
+        ("GET /executions/e1", Answer(200, execution("completed"))),
+    ])
+    .await;
+    let (result, output) = flexcore(&node, &["run", "p", "--param", "day=1", "--from-scratch"]).await;
+    assert_eq!(result, Ok(()));
+    assert_eq!(output.out(), "execution e1 completed: 10 records in 2.0s\n");
+    let err = output.err();
+    for line in ["execution e1 of p", "running", "the node is away", "the node is back", "completed"] {
+        assert!(err.contains(line), "{line}: {err}");
+    }
+    let start = node.seen().into_iter().find(|seen| seen.what.starts_with("POST")).unwrap();
+    assert_eq!(start.body, json!({"parameters": {"day": "1"}, "from_scratch": true}));
+}
+
+#[tokio::test]
+async fn a_failed_run_says_why_and_where_to_look() {
+    let node = FakeNode::start(vec![
+        ("POST /pipelines/p/execute", Answer(202, json!({"execution_id": "e1"}))),
+        ("GET /executions/e1", Answer(200, execution("failed"))),
+    ])
+    .await;
+    let (result, output) = flexcore(&node, &["run", "p"]).await;
+    assert_eq!(result.unwrap_err().exit, Exit::Failed);
+    assert!(output.err().contains("error: execution e1 failed: exit: tap exited with 3"), "{}", output.err());
+    assert!(output.err().contains("flexcore executions logs e1"), "{}", output.err());
+}
+
+#[tokio::test]
+async fn exec_prints_the_bare_result() {
+    let node = FakeNode::start(vec![
+        ("POST /plugins/report/execute", Answer(202, json!({"execution_id": "e1"}))),
+        ("GET /executions/e1", Answer(200, execution("completed"))),
+    ])
+    .await;
+    let (result, output) = flexcore(&node, &["exec", "report", "--operation", "run", "--param", "n=5"]).await;
+    assert_eq!(result, Ok(()));
+    assert_eq!(serde_json::from_str::<Value>(&output.out()).unwrap(), json!({"rows": 7}));
+    assert_eq!(node.seen()[0].body, json!({"operation": "run", "parameters": {"n": 5}}));
+}
+
+#[tokio::test]
+async fn refusals_have_their_exit_code_and_a_hint() {
+    let problem = |detail: &str| json!({"title": "refused", "detail": detail, "correlation_id": "c1"});
+    let node = FakeNode::start(vec![
+        ("GET /pipelines/nope", Answer(404, problem("pipeline \"nope\" does not exist"))),
+        ("POST /pipelines/p/activate", Answer(409, problem("it is archived"))),
+        ("GET /plugins", Answer(401, problem("no token"))),
+        ("GET /executions", Busy(503)),
+        ("GET /events", Answer(500, problem("internal error"))),
+    ])
+    .await;
+    for (words, exit, said) in [
+        (&["pipelines", "show", "nope"][..], Exit::NotFound, "does not exist"),
+        (&["pipelines", "activate", "p"], Exit::Conflict, "it is archived"),
+        (&["plugins", "list"], Exit::Unauthorised, "FLEXCORE_TOKEN"),
+        (&["executions", "list"], Exit::Unavailable, "try again in 7 s"),
+        (&["events"], Exit::Failed, "correlation id c1"),
+    ] {
+        let (result, output) = flexcore(&node, words).await;
+        assert_eq!(result.unwrap_err().exit, exit, "{words:?}");
+        assert!(output.err().contains(said), "{words:?}: {}", output.err());
+        assert_eq!(output.out(), "", "{words:?}");
+    }
+}
+
+#[tokio::test]
+async fn lists_are_tables_or_the_nodes_answer_over_all_pages() {
+    let item =
+        |name: &str| json!({"name": name, "status": "active", "revision": 2, "steps": [{}], "owner": "o"});
+    let node = FakeNode::start(vec![
+        (
+            "GET /pipelines?limit=100&cursor=n%3D2",
+            Answer(200, json!({"items": [item("b")], "next_cursor": null, "position": 9})),
+        ),
+        (
+            "GET /pipelines?limit=",
+            Answer(200, json!({"items": [item("a")], "next_cursor": "n=2", "position": 8})),
+        ),
+    ])
+    .await;
+    // 99 are still wanted after the first page
+    let node2 = FakeNode::start(vec![
+        (
+            "GET /pipelines?limit=99&cursor=n%3D2",
+            Answer(200, json!({"items": [item("b")], "next_cursor": null, "position": 9})),
+        ),
+        (
+            "GET /pipelines?limit=100",
+            Answer(200, json!({"items": [item("a")], "next_cursor": "n=2", "position": 8})),
+        ),
+    ])
+    .await;
+    let (result, output) = flexcore(&node2, &["pipelines", "list"]).await;
+    assert_eq!(result, Ok(()));
+    let out = output.out();
+    let lines: Vec<&str> = out.lines().collect();
+    assert!(lines[0].starts_with("NAME   STATUS   REVISION   STEPS   OWNER"), "{out}");
+    assert_eq!(lines.len(), 3, "{out}");
+    let (_, output) = flexcore(&node, &["pipelines", "list", "--limit", "1", "--output", "json"]).await;
+    let answer: Value = serde_json::from_str(&output.out()).unwrap();
+    assert_eq!(
+        (answer["items"][0]["name"].as_str(), answer["next_cursor"].as_str()),
+        (Some("a"), Some("n=2"))
+    );
+}
+
+#[tokio::test]
+async fn events_filter_on_the_node() {
+    let event = json!({"position": 8, "timestamp": "T", "stream": "pipeline-p", "version": 1, "type": "PipelineCreated", "data": {}});
+    let node =
+        FakeNode::start(vec![("GET /events", Answer(200, json!({"items": [event], "next_cursor": null})))])
+            .await;
+    let (result, output) = flexcore(
+        &node,
+        &["events", "pipeline-p", "--after", "7", "--type", "PipelineCreated", "--limit", "5"],
+    )
+    .await;
+    assert_eq!(result, Ok(()));
+    assert!(output.out().contains("PipelineCreated"));
+    assert_eq!(
+        node.seen_words(),
+        ["GET /events?limit=5&aggregate_id=pipeline-p&event_type=PipelineCreated&cursor=7"]
+    );
+}
+
+#[tokio::test]
+async fn a_bookmark_is_printed_bare_set_and_cleared() {
+    let list = json!({"items": [{"step": "load", "name": "p/load", "state": {"n": 1}, "version": 3}]});
+    let node = FakeNode::start(vec![
+        ("GET /pipelines/p/bookmarks", Answer(200, list)),
+        ("PUT /pipelines/p/bookmarks/load", Answer(200, json!({}))),
+        ("DELETE /pipelines/p/bookmarks/load", Answer(200, json!({}))),
+    ])
+    .await;
+    let (_, output) = flexcore(&node, &["bookmarks", "get", "p", "load"]).await;
+    assert_eq!(serde_json::from_str::<Value>(&output.out()).unwrap(), json!({"n": 1}));
+    let (result, _) = flexcore(&node, &["bookmarks", "get", "p", "other"]).await;
+    assert_eq!(result.unwrap_err().exit, Exit::NotFound);
+    let (result, _) = flexcore(&node, &["bookmarks", "set", "p", "load", "--state", "{\"n\": 2}"]).await;
+    assert_eq!(result, Ok(()));
+    let (result, _) = flexcore(&node, &["bookmarks", "set", "p", "load", "--state", "{n"]).await;
+    assert_eq!(result.unwrap_err().exit, Exit::Usage);
+    let (result, _) = flexcore(&node, &["bookmarks", "clear", "p", "load"]).await;
+    assert_eq!(result, Ok(()));
+    let put = node.seen().into_iter().find(|seen| seen.what.starts_with("PUT")).unwrap();
+    assert_eq!(put.body, json!({"state": {"n": 2}}));
+}
+
+/// A file with a pipeline first and the plugin it needs second.
+fn definitions() -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("defs.yaml");
+    let text = "kind: Pipeline\nname: p\nsteps:\n  - name: s\n    plugin: new-tap\n    retry:\n      attempts: 0\n---\nkind: Plugin\nname: new-tap\n";
+    std::fs::write(&path, text).unwrap();
+    (dir, path)
+}
+
+fn problems(errors: &[(&str, &str)]) -> Act {
+    let errors: Vec<Value> =
+        errors.iter().map(|(field, message)| json!({"field": field, "message": message})).collect();
+    Answer(422, json!({"title": "invalid", "errors": errors}))
+}
+
+#[tokio::test]
+async fn apply_shows_every_problem_where_it_was_written_and_does_nothing() {
+    let node = FakeNode::start(vec![
+        ("POST /plugins?dry_run=true", problems(&[("version", "version is required")])),
+        (
+            "POST /pipelines?dry_run=true",
+            problems(&[("steps[0].retry.attempts", "expected at least 1"), ("schedle", "unknown key")]),
+        ),
+        ("GET /pipelines/p", Answer(404, json!({}))),
+        ("GET /plugins/new-tap", Answer(404, json!({}))),
+    ])
+    .await;
+    let (dir, path) = definitions();
+    let (result, _) = flexcore(&node, &["apply", "-f", path.to_str().unwrap()]).await;
+    let failure = result.unwrap_err();
+    assert_eq!((failure.exit, failure.message.as_str()), (Exit::Usage, "3 problems, nothing was applied"));
+    let shown: Vec<String> =
+        failure.details.iter().map(|line| line.replace(&format!("{}/", dir.path().display()), "")).collect();
+    assert_eq!(
+        shown,
+        [
+            "defs.yaml:9:1: version: version is required",
+            "defs.yaml:7:7: steps[0].retry.attempts: expected at least 1",
+            "defs.yaml:1:1: schedle: unknown key",
+        ]
+    );
+    assert!(node.seen_words().iter().all(|what| what.contains("dry_run") || what.starts_with("GET")));
+}
+
+#[tokio::test]
+async fn apply_creates_plugins_first_and_activates_what_it_creates() {
+    let node = FakeNode::start(vec![
+        ("POST /plugins?dry_run=true", Answer(200, json!({"action": "create"}))),
+        // the node cannot know yet that the same file brings the plugin
+        ("POST /pipelines?dry_run=true", problems(&[("steps[0].plugin", "unknown plugin \"new-tap\"")])),
+        ("POST /plugins", Answer(201, json!({}))),
+        ("POST /pipelines/p/activate", Answer(200, json!({}))),
+        ("POST /pipelines", Answer(201, json!({}))),
+        ("GET /plugins/new-tap", Answer(200, json!({"status": "enabled"}))),
+        ("GET /pipelines/p", Answer(404, json!({}))),
+        ("GET /pipelines/p", Answer(200, json!({"status": "draft"}))),
+    ])
+    .await;
+    let (_dir, path) = definitions();
+    let (result, output) = flexcore(&node, &["apply", "-f", path.to_str().unwrap()]).await;
+    assert_eq!(result, Ok(()), "{}", output.err());
+    let words: Vec<Vec<String>> =
+        output.out().lines().map(|line| line.split_whitespace().map(str::to_owned).collect()).collect();
+    assert_eq!(words, [["plugin", "new-tap", "created"], ["pipeline", "p", "created"]]);
+    let changes: Vec<String> = node
+        .seen_words()
+        .into_iter()
+        .filter(|what| !what.starts_with("GET") && !what.contains("dry_run"))
+        .collect();
+    assert_eq!(changes, ["POST /plugins", "POST /pipelines", "POST /pipelines/p/activate"]);
+}
+
+#[tokio::test]
+async fn apply_revises_what_is_there_and_a_dry_run_shows_the_difference() {
+    let script = || {
+        vec![
+            ("POST /plugins?dry_run=true", Answer(200, json!({"action": "unchanged"}))),
+            ("POST /pipelines?dry_run=true", Answer(200, json!({"action": "revise"}))),
+            ("PUT /pipelines/p", Answer(200, json!({}))),
+            ("GET /plugins/new-tap", Answer(200, json!({"status": "disabled"}))),
+            (
+                "GET /pipelines/p/revisions",
+                Answer(
+                    200,
+                    json!({"items": [{"definition": {"name": "p",
+                "steps": [{"name": "s", "plugin": "new-tap", "retry": {"attempts": 3}}]}}]}),
+                ),
+            ),
+            ("GET /pipelines/p", Answer(200, json!({"status": "paused"}))),
+        ]
+    };
+    let (_dir, path) = definitions();
+    let node = FakeNode::start(script()).await;
+    let (result, output) = flexcore(&node, &["apply", "-f", path.to_str().unwrap()]).await;
+    assert_eq!(result, Ok(()));
+    assert!(output.out().contains("unchanged") && output.out().contains("revised"), "{}", output.out());
+    let changes: Vec<String> = node
+        .seen_words()
+        .into_iter()
+        .filter(|what| !what.starts_with("GET") && !what.contains("dry_run"))
+        .collect();
+    assert_eq!(changes, ["PUT /pipelines/p"], "what an operator disabled or paused stays so");
+
+    let node = FakeNode::start(script()).await;
+    let (result, output) = flexcore(&node, &["apply", "--dry-run", "-f", path.to_str().unwrap()]).await;
+    assert_eq!(result, Ok(()));
+    assert!(
+        output.out().contains("would revise\n    ~ steps[0].retry.attempts: 3 -> 0\n"),
+        "{}",
+        output.out()
+    );
+    assert!(node.seen_words().iter().all(|what| what.contains("dry_run") || what.starts_with("GET")));
+}
+
+#[tokio::test]
+async fn apply_refuses_what_is_no_definition_before_asking() {
+    let node = FakeNode::start(vec![]).await;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.yaml");
+    for (text, said) in [
+        (
+            "kind: Pipline\nname: a\n",
+            "x.yaml:1:1: kind: \"Pipline\" is not Plugin or Pipeline; did you mean Pipeline?",
+        ),
+        ("name: a\n", "kind is required"),
+        ("kind: Plugin\n", "name is required"),
+        (
+            "kind: Plugin\nname: a\n---\nkind: Plugin\nname: a\n",
+            "x.yaml:5:1: name: the plugin \"a\" is here twice",
+        ),
+        ("a: 1\na: 2\n", "x.yaml:2:1: the key \"a\" stands here twice"),
+        ("# nothing\n", "holds no document"),
+    ] {
+        std::fs::write(&path, text).unwrap();
+        let (result, output) = flexcore(&node, &["apply", "-f", path.to_str().unwrap()]).await;
+        assert_eq!(result.unwrap_err().exit, Exit::Usage, "{text}");
+        assert!(output.err().contains(said), "{text}: {}", output.err());
+    }
+    assert_eq!(node.seen(), []);
+}
+
+#[test]
+fn a_closed_output_ends_quietly() {
+    let failure = Failure::from(std::io::Error::from(std::io::ErrorKind::BrokenPipe));
+    assert_eq!(failure.exit, Exit::OutputClosed);
+    let (mut terminal, output) = captured();
+    terminal.failure(&failure);
+    assert_eq!(output.err(), "");
+}
