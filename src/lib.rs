@@ -1,1 +1,13 @@
-//! FlexCore
+//! The outside of FlexCore: adapters, gateways and the program that puts them together.
+//!
+//! **Boundary:** adapters (`postgres`, `sqlite`, `sandbox`, `plugins`, `logs`) implement the ports of
+//! [`flexcore_actors::ports`] and never name one another; gateways (`http`, `cli`) see typed handles only;
+//! [`compose`] is the one place that names two of them.
+
+pub mod config;
+pub mod http;
+pub mod plugins;
+pub mod sandbox;
+pub mod sqlite;
+pub mod telemetry;
+pub mod yaml;

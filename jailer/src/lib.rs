@@ -1,1 +1,42 @@
-//! Jailer
+//! The launcher of plugin programs: one small process per program, between the daemon and the program's process tree.
+//!
+//! The daemon starts `flexcore-jailer` with a stream socket on standard input and sends one [`protocol::Order::Start`]
+//! with the program's standard streams. The launcher forks the program into its own session with a cleared environment,
+//! closed descriptors, resource limits and `no_new_privs`, reports how it ended and what it used, and **reaps the whole
+//! tree**: whatever the program left behind is killed before the end is reported. The socket is also the lifeline: when
+//! the daemon's end closes, for whatever reason, the tree is killed at once.
+//!
+//! **Invariant:** this process has one thread, from its first instruction to its last; that is what makes `fork` followed
+//! by ordinary code sound. Never in here: an async runtime, a thread, a logger, a database, configuration files, or any
+//! knowledge of pipelines and protocols of plugins.
+
+pub mod limits;
+pub mod process_tree;
+pub mod protocol;
+
+mod control;
+mod explain;
+mod host;
+mod memory;
+mod payload;
+mod reaper;
+mod supervise;
+
+use std::process::ExitCode;
+
+/// The name under which the launcher is started; the `flexcore` binary answers to it too, through `argv[0]`.
+pub const PROGRAM_NAME: &str = "flexcore-jailer";
+
+/// Runs the launcher on the control socket that is standard input, until the program's tree is gone.
+///
+/// Must be called before the process has started any thread. Exit code 0 means that the end (or the failed start) was
+/// reported or that the daemon had gone and the tree was killed; 1 that the launcher itself could not do its work.
+pub fn main() -> ExitCode {
+    match supervise::run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{PROGRAM_NAME}: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! From `fork` to `exec`: the order of operations that turns a copy of the launcher into the program.
+//!
+//! [`STEPS`] is that order, as data. Isolation has its places in it: namespaces are entered by the fork itself, Landlock
+//! comes after the working directory was entered, and the system call filter last before exec, since every step above
+//! it needs calls that it refuses. Nothing here looks at what the program is.
+
+use crate::host::{FIRST_PRIVATE_FD, close_from, dev_null};
+use crate::limits::CPU_TIME_MARGIN;
+use crate::protocol::{Limits, Policy, Stage};
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::prctl::{set_no_new_privs, set_pdeathsig};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::unistd::{
+    ForkResult, Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, execve, fork, getpid, getppid, pipe2,
+    setsid, write,
+};
+use std::ffi::CString;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+
+/// What a step of the child tells before it gives up: place in [`STEPS`] and the error number, little endian.
+pub(crate) const FAILURE_BYTES: usize = 5;
+
+/// Exit code of a child that could not become the program; never seen outside, the failure itself is reported.
+const NOT_STARTED: i32 = 127;
+
+/// A program made ready, so that the child only makes system calls.
+pub(crate) struct Payload {
+    launcher: Pid,
+    program: CString,
+    argv: Vec<CString>,
+    env: Vec<CString>,
+    workdir: CString,
+    limits: Limits,
+    stdin: OwnedFd,
+    stdout: OwnedFd,
+    stderr: OwnedFd,
+}
+
+struct Step {
+    stage: Stage,
+    run: fn(&Payload) -> nix::Result<()>,
+}
+
+/// The child's way to exec. The order matters: the lifeline before anything can take long, descriptors before the
+/// working directory so that a denial there is told over the failure pipe alone, privileges before any filter.
+const STEPS: &[Step] = &[
+    Step { stage: Stage::ParentDeath, run: parent_death },
+    Step { stage: Stage::Session, run: session },
+    Step { stage: Stage::Signals, run: default_signals },
+    Step { stage: Stage::Limits, run: resource_limits },
+    Step { stage: Stage::Descriptors, run: descriptors },
+    Step { stage: Stage::WorkingDirectory, run: working_directory },
+    Step { stage: Stage::Privileges, run: no_new_privileges },
+    Step { stage: Stage::Exec, run: exec },
+];
+
+impl Payload {
+    /// Takes a checked policy and the descriptors that came with it.
+    ///
+    /// # Errors
+    /// `EINVAL` for a NUL byte or the wrong number of descriptors; the system's when `/dev/null` cannot be opened.
+    pub(crate) fn new(policy: &Policy, descriptors: Vec<OwnedFd>) -> nix::Result<Self> {
+        let text = |bytes: &[u8]| CString::new(bytes).map_err(|_| Errno::EINVAL);
+        let argv =
+            policy.argv.iter().map(|argument| text(argument.as_bytes())).collect::<nix::Result<Vec<_>>>()?;
+        let env = policy.env.iter().map(|(name, value)| text(format!("{name}={value}").as_bytes()));
+        let mut descriptors = descriptors.into_iter();
+        let mut next = || descriptors.next().ok_or(Errno::EINVAL);
+        Ok(Self {
+            launcher: getpid(),
+            program: argv.first().ok_or(Errno::EINVAL)?.clone(),
+            env: env.collect::<nix::Result<_>>()?,
+            argv,
+            workdir: text(policy.workdir.as_os_str().as_bytes())?,
+            limits: policy.limits.clone(),
+            stdin: if policy.stdin { next()? } else { dev_null(OFlag::O_RDONLY)? },
+            stdout: next()?,
+            stderr: next()?,
+        })
+    }
+
+    /// Forks. Answers the child's id and the read end of the failure pipe: [`FAILURE_BYTES`] when a step failed, the end
+    /// of the stream without a byte when the program was executed.
+    ///
+    /// # Errors
+    /// The system's, of `pipe2` or `fork`.
+    pub(crate) fn fork(self) -> nix::Result<(Pid, OwnedFd)> {
+        let (failure, tell) = pipe2(OFlag::O_CLOEXEC)?;
+        // SAFETY: the launcher has one thread (checked at its start), so the child's copy of memory, the allocator's and
+        // standard library's locks included, is consistent and it may run ordinary code.
+        match unsafe { fork() }? {
+            ForkResult::Parent { child } => Ok((child, failure)),
+            ForkResult::Child => self.become_program(&tell),
+        }
+    }
+
+    fn become_program(&self, tell: &OwnedFd) -> ! {
+        for (index, step) in STEPS.iter().enumerate() {
+            if let Err(errno) = (step.run)(self) {
+                let mut failure = [u8::try_from(index).unwrap_or(u8::MAX); FAILURE_BYTES];
+                failure[1..].copy_from_slice(&(errno as i32).to_le_bytes());
+                // Nobody is left to tell if this fails; the exit code still says that the program did not run.
+                let _ = write(tell, &failure);
+                break;
+            }
+        }
+        // SAFETY: _exit ends this process without running the handlers that belong to the launcher.
+        unsafe { libc::_exit(NOT_STARTED) }
+    }
+}
+
+/// What the child told over the failure pipe.
+pub(crate) fn decode_failure(failure: [u8; FAILURE_BYTES]) -> (Stage, Errno) {
+    let [index, errno @ ..] = failure;
+    let stage = STEPS.get(usize::from(index)).map_or(Stage::Exec, |step| step.stage);
+    (stage, Errno::from_raw(i32::from_le_bytes(errno)))
+}
+
+fn parent_death(payload: &Payload) -> nix::Result<()> {
+    set_pdeathsig(Signal::SIGKILL)?;
+    // The launcher may have died before the line above: then the signal will never come.
+    if getppid() == payload.launcher { Ok(()) } else { Err(Errno::ESRCH) }
+}
+
+fn session(_: &Payload) -> nix::Result<()> {
+    setsid().map(drop)
+}
+
+fn default_signals(_: &Payload) -> nix::Result<()> {
+    // The kernel's struct sigaction differs in length between architectures; all zeros is SIG_DFL without flags on each.
+    const DEFAULT: [u64; 8] = [0; 8];
+    const KERNEL_SIGSET_BYTES: usize = 8;
+    for signal in 1..=libc::SIGRTMAX() {
+        let (new, old) = (DEFAULT.as_ptr(), std::ptr::null_mut::<u64>());
+        // SAFETY: the kernel reads a sigaction from `new`, which is longer than any, and writes nothing; SIG_DFL installs
+        // no code. SIGKILL and SIGSTOP refuse, which is as it should be. The system call itself, because libc's wrappers
+        // refuse its own two signals, and an ignored one of those would be inherited.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, new, old, KERNEL_SIGSET_BYTES) };
+    }
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
+}
+
+fn resource_limits(payload: &Payload) -> nix::Result<()> {
+    let limits = &payload.limits;
+    limit(Resource::RLIMIT_CORE, 0, 0)?;
+    if let Some(seconds) = limits.cpu_seconds {
+        limit(Resource::RLIMIT_CPU, seconds, seconds.saturating_add(CPU_TIME_MARGIN))?;
+    }
+    if let Some(files) = limits.open_files {
+        limit(Resource::RLIMIT_NOFILE, files, files)?;
+    }
+    if let Some(bytes) = limits.file_bytes {
+        limit(Resource::RLIMIT_FSIZE, bytes, bytes)?;
+    }
+    // RLIMIT_NPROC is left alone on purpose: it counts every process of the user, the daemon's own included, and binds
+    // the superuser never. It becomes meaningful inside a user namespace.
+    Ok(())
+}
+
+/// Sets a limit, never above the hard one in force: an unprivileged launcher may not raise it, and need not.
+fn limit(resource: Resource, soft: u64, hard: u64) -> nix::Result<()> {
+    let (_, most) = getrlimit(resource)?;
+    setrlimit(resource, soft.min(most), hard.min(most))
+}
+
+fn descriptors(payload: &Payload) -> nix::Result<()> {
+    for stream in [&payload.stdin, &payload.stdout, &payload.stderr] {
+        // A program expects blocking standard streams; the daemon's side of a pipe has flags of its own.
+        let flags = OFlag::from_bits_retain(fcntl(stream, FcntlArg::F_GETFL)?);
+        if flags.contains(OFlag::O_NONBLOCK) {
+            fcntl(stream, FcntlArg::F_SETFL(flags - OFlag::O_NONBLOCK))?;
+        }
+    }
+    // All three are above 2, since the launcher keeps 0 to 2 occupied: none can be overwritten before its own turn.
+    dup2_stdin(&payload.stdin)?;
+    dup2_stdout(&payload.stdout)?;
+    dup2_stderr(&payload.stderr)?;
+    // Marked, not closed: the failure pipe must stay until exec.
+    close_from(FIRST_PRIVATE_FD, libc::CLOSE_RANGE_CLOEXEC)
+}
+
+fn working_directory(payload: &Payload) -> nix::Result<()> {
+    chdir(payload.workdir.as_c_str())
+}
+
+fn no_new_privileges(_: &Payload) -> nix::Result<()> {
+    set_no_new_privs()
+}
+
+fn exec(payload: &Payload) -> nix::Result<()> {
+    execve(&payload.program, &payload.argv, &payload.env).map(drop)
+}

@@ -1,0 +1,151 @@
+//! Length-prefixed MessagePack on a stream socket, with descriptors beside the bytes.
+//!
+//! [`Frames`] collects bytes from any reader, so blocking, polled and asynchronous sides share one parser. Errors carry no
+//! content of a message: it may hold secrets.
+
+use crate::limits::{DESCRIPTORS, MESSAGE_BYTES, READ_BYTES};
+use nix::cmsg_space;
+use nix::errno::Errno;
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, send, sendmsg};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::io::{IoSlice, IoSliceMut};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+const PREFIX_BYTES: usize = 4;
+
+/// A message that cannot be sent or understood; a repetition would fail the same way.
+#[derive(Debug, thiserror::Error)]
+pub enum FrameError {
+    /// Longer than [`MESSAGE_BYTES`].
+    #[error(
+        "message of {bytes} bytes exceeds the launcher protocol's {MESSAGE_BYTES}: pass large values in files"
+    )]
+    TooLarge {
+        /// The announced or encoded length.
+        bytes: usize,
+    },
+    /// It has no wire form; in practice a path that is not UTF-8.
+    #[error("message cannot be encoded: a path in it is not UTF-8")]
+    Encode,
+    /// Not a message of this protocol, or one with a field that this side does not know.
+    #[error(
+        "message cannot be decoded: daemon and launcher are of different versions, or the bytes are damaged"
+    )]
+    Decode,
+}
+
+/// Why a message was not sent.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// It has no wire form.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// The system refused.
+    #[error("control socket failed")]
+    Socket(#[from] Errno),
+}
+
+/// Encodes one message with its length prefix.
+///
+/// # Errors
+/// [`FrameError::TooLarge`] or [`FrameError::Encode`].
+pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, FrameError> {
+    let mut frame = vec![0; PREFIX_BYTES];
+    rmp_serde::encode::write_named(&mut frame, message).map_err(|_| FrameError::Encode)?;
+    let bytes = frame.len() - PREFIX_BYTES;
+    if bytes > MESSAGE_BYTES {
+        return Err(FrameError::TooLarge { bytes });
+    }
+    let prefix = u32::try_from(bytes).expect("MESSAGE_BYTES fits in 32 bits");
+    frame[..PREFIX_BYTES].copy_from_slice(&prefix.to_be_bytes());
+    Ok(frame)
+}
+
+/// Bytes received so far, cut into messages.
+#[derive(Debug, Default)]
+pub struct Frames {
+    bytes: Vec<u8>,
+}
+
+impl Frames {
+    /// Adds what was read.
+    pub fn extend(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Takes the next whole message, `None` if its end has not come yet.
+    ///
+    /// # Errors
+    /// [`FrameError::TooLarge`] as soon as the prefix announces it, [`FrameError::Decode`].
+    pub fn next_message<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
+        let Some((prefix, rest)) = self.bytes.split_first_chunk::<PREFIX_BYTES>() else { return Ok(None) };
+        let length = u32::from_be_bytes(*prefix) as usize;
+        if length > MESSAGE_BYTES {
+            return Err(FrameError::TooLarge { bytes: length });
+        }
+        let Some(body) = rest.get(..length) else { return Ok(None) };
+        let message = rmp_serde::from_slice(body).map_err(|_| FrameError::Decode)?;
+        self.bytes.drain(..PREFIX_BYTES + length);
+        Ok(Some(message))
+    }
+}
+
+/// Sends the beginning of `bytes` with the descriptors beside its first byte; answers how many bytes went. The rest is
+/// written like any bytes. The receiver gets duplicates: the caller keeps, and closes, its own.
+///
+/// # Errors
+/// The system's, such as `EAGAIN` on a full non-blocking socket (nothing was sent then) and `EPIPE`.
+pub fn send_with_descriptors(
+    socket: impl AsFd,
+    bytes: &[u8],
+    descriptors: &[BorrowedFd<'_>],
+) -> nix::Result<usize> {
+    let raw: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+    let rights = [ControlMessage::ScmRights(&raw)];
+    let slices = [IoSlice::new(bytes)];
+    sendmsg::<()>(socket.as_fd().as_raw_fd(), &slices, &rights, MsgFlags::MSG_NOSIGNAL, None)
+}
+
+/// Sends one small message whole and without waiting, or fails. `EAGAIN` means that the socket is full: messages are few,
+/// so nobody reads at the other end any more.
+///
+/// # Errors
+/// [`SendError`]; after `EAGAIN` the stream may hold half a message and is of no further use.
+pub fn send_now<T: Serialize>(socket: impl AsFd, message: &T) -> Result<(), SendError> {
+    let frame = encode(message)?;
+    let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+    let sent = send(socket.as_fd().as_raw_fd(), &frame, flags)?;
+    if sent == frame.len() { Ok(()) } else { Err(Errno::EAGAIN.into()) }
+}
+
+/// Reads what is there, without waiting, into `frames` and `descriptors`; answers how many bytes came, 0 at the end of
+/// the stream. Descriptors arrive close-on-exec.
+///
+/// # Errors
+/// The system's: `EAGAIN` if nothing is there; `EBADMSG` if more than [`DESCRIPTORS`] descriptors were sent.
+pub fn receive(socket: impl AsFd, frames: &mut Frames, descriptors: &mut Vec<OwnedFd>) -> nix::Result<usize> {
+    let mut buffer = vec![0; READ_BYTES];
+    let mut ancillary = cmsg_space!([RawFd; DESCRIPTORS]);
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
+    let (bytes, truncated) = {
+        let mut slices = [IoSliceMut::new(&mut buffer)];
+        let message = recvmsg::<()>(socket.as_fd().as_raw_fd(), &mut slices, Some(&mut ancillary), flags)?;
+        let truncated = message.flags.contains(MsgFlags::MSG_CTRUNC);
+        // A truncated control message cannot be walked; what it carried is closed with this process.
+        if !truncated {
+            for control in message.cmsgs()? {
+                if let ControlMessageOwned::ScmRights(received) = control {
+                    // SAFETY: the kernel has just made these descriptors for this process; nobody else owns them.
+                    descriptors.extend(received.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
+                }
+            }
+        }
+        (message.bytes, truncated)
+    };
+    if truncated || descriptors.len() > DESCRIPTORS {
+        return Err(Errno::EBADMSG);
+    }
+    frames.extend(&buffer[..bytes]);
+    Ok(bytes)
+}

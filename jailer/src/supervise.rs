@@ -1,0 +1,239 @@
+//! The life of one launcher: policy in, program started, orders and limits watched, tree destroyed, end reported.
+//!
+//! One loop around `poll`, no thread. It decides; the other modules act.
+
+use crate::control::{Control, ControlError, wait};
+use crate::explain;
+use crate::host::{HostError, become_reaper, take_control_socket};
+use crate::limits::GRACE_MAX;
+use crate::memory::MemoryWatch;
+use crate::payload::{FAILURE_BYTES, Payload, decode_failure};
+use crate::process_tree::descendants;
+use crate::protocol::{Ended, Order, Outcome, Policy, Report, Stage, StartFailure, Usage};
+use crate::reaper::Reaper;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::signal::Signal;
+use nix::sys::signalfd::SignalFd;
+use nix::sys::time::TimeValLike;
+use nix::unistd::{Pid, getpid, read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+/// What the launcher could not do, for its own standard error: the daemon sees the socket close.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SuperviseError {
+    #[error(transparent)]
+    Host(#[from] HostError),
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    #[error("waiting for events failed")]
+    Poll(#[from] Errno),
+}
+
+/// Runs one program from its policy to its reported end.
+pub(crate) fn run() -> Result<(), SuperviseError> {
+    let mut control = Control::new(take_control_socket()?);
+    let child_ends = match become_reaper() {
+        Ok(child_ends) => child_ends,
+        Err(error) => {
+            let failure =
+                StartFailure { stage: Stage::Prepare, errno: error.errno(), message: error.to_string() };
+            control.report(&Report::StartFailed(failure))?;
+            return Err(error.into());
+        }
+    };
+    let (policy, descriptors) = match control.policy() {
+        Ok(received) => received,
+        Err(error) => return refuse(&control, error),
+    };
+    match start(&control, child_ends, &policy, descriptors)? {
+        Ok(mut program) => program.supervise(&mut control),
+        Err(failure) => Ok(control.report(&Report::StartFailed(failure))?),
+    }
+}
+
+fn refuse(control: &Control, error: ControlError) -> Result<(), SuperviseError> {
+    let failure = StartFailure { stage: Stage::Policy, errno: 0, message: error.to_string() };
+    // Whoever sent no usable policy may be gone; the error itself is what is returned.
+    let _ = control.report(&Report::StartFailed(failure));
+    Err(error.into())
+}
+
+/// A program that was executed, and what is watched about it.
+struct Program {
+    reaper: Reaper,
+    started: Instant,
+    memory: Option<MemoryWatch>,
+    kill_at: Option<Instant>,
+}
+
+/// Why the loop ended; in each case the tree is destroyed next.
+enum Cause {
+    MainEnded,
+    Ordered,
+    DaemonGone,
+    OutOfMemory { limit: u64, peak: u64 },
+}
+
+/// Forks the program and waits until it was executed or failed.
+fn start(
+    control: &Control,
+    child_ends: SignalFd,
+    policy: &Policy,
+    descriptors: Vec<OwnedFd>,
+) -> Result<Result<Program, StartFailure>, SuperviseError> {
+    if let Err(error) = policy.check() {
+        return Ok(Err(StartFailure { stage: Stage::Policy, errno: 0, message: error.to_string() }));
+    }
+    let payload = match Payload::new(policy, descriptors) {
+        Ok(payload) => payload,
+        Err(errno) => return Ok(Err(explain::failure(policy, Stage::Descriptors, errno))),
+    };
+    let started = Instant::now();
+    let (pid, failure) = match payload.fork() {
+        Ok(forked) => forked,
+        Err(errno) => return Ok(Err(explain::failure(policy, Stage::Fork, errno))),
+    };
+    let mut reaper = Reaper::new(pid, child_ends);
+    match await_exec(control, &failure)? {
+        Exec::Done => {}
+        Exec::Failed(failure) => {
+            reaper.destroy_tree();
+            let (stage, errno) = decode_failure(failure);
+            return Ok(Err(explain::failure(policy, stage, errno)));
+        }
+        Exec::DaemonGone => {
+            reaper.destroy_tree();
+            return Err(ControlError::Closed.into());
+        }
+    }
+    if let Err(error) = control.report(&Report::Started { pid: pid.as_raw() }) {
+        reaper.destroy_tree();
+        return Err(error.into());
+    }
+    let memory = policy.limits.memory_bytes.map(MemoryWatch::new);
+    Ok(Ok(Program { reaper, started, memory, kill_at: None }))
+}
+
+enum Exec {
+    Done,
+    Failed([u8; FAILURE_BYTES]),
+    DaemonGone,
+}
+
+/// Waits for the failure pipe's answer; a start that hangs (a dead network file system) ends with the daemon's patience.
+fn await_exec(control: &Control, failure: &OwnedFd) -> Result<Exec, SuperviseError> {
+    loop {
+        // Orders stay in the socket until the program runs: only the hang-up, always reported, is looked for.
+        let mut fds = [
+            PollFd::new(failure.as_fd(), PollFlags::POLLIN),
+            PollFd::new(control.as_fd(), PollFlags::empty()),
+        ];
+        wait(&mut fds, None)?;
+        if fds[0].any().unwrap_or(true) {
+            let mut told = [0; FAILURE_BYTES];
+            // Written in one piece, far below the size that pipes keep whole.
+            return match read(failure, &mut told) {
+                Ok(FAILURE_BYTES) => Ok(Exec::Failed(told)),
+                Ok(_) => Ok(Exec::Done),
+                Err(Errno::EINTR) => continue,
+                Err(error) => Err(error.into()),
+            };
+        }
+        if fds[1].any().unwrap_or(true) {
+            return Ok(Exec::DaemonGone);
+        }
+    }
+}
+
+impl Program {
+    fn supervise(&mut self, control: &mut Control) -> Result<(), SuperviseError> {
+        let cause = self.watch(control);
+        let survivors = self.reaper.destroy_tree();
+        let wall = self.started.elapsed();
+        let outcome = match cause {
+            Cause::OutOfMemory { limit, peak } => Outcome::OutOfMemory { limit, peak },
+            // Only a survivor has not ended; it has been sent the signal.
+            _ => self.reaper.ended().unwrap_or(Outcome::Signal(Signal::SIGKILL as i32)),
+        };
+        let survivors = survivors.into_iter().map(Pid::as_raw).collect();
+        let report = Report::Ended(Ended { outcome, usage: self.usage(wall), survivors });
+        match control.report(&report) {
+            // Nobody is there to read it.
+            Err(ControlError::Send(_)) if matches!(cause, Cause::DaemonGone) => Ok(()),
+            reported => Ok(reported?),
+        }
+    }
+
+    fn watch(&mut self, control: &mut Control) -> Cause {
+        loop {
+            let mut fds = [
+                PollFd::new(self.reaper.as_fd(), PollFlags::POLLIN),
+                PollFd::new(control.as_fd(), PollFlags::POLLIN),
+            ];
+            if wait(&mut fds, self.next_deadline()).is_err() {
+                // Without poll nothing can be watched; a tree that is not watched must not run.
+                return Cause::Ordered;
+            }
+            self.reaper.collect_orphans();
+            if self.reaper.ended().is_some() {
+                return Cause::MainEnded;
+            }
+            if let Some(cause) = self.obey(control) {
+                return cause;
+            }
+            if self.kill_at.is_some_and(|at| at <= Instant::now()) {
+                return Cause::Ordered;
+            }
+            if let Some(cause) = self.measure_memory() {
+                return cause;
+            }
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Duration> {
+        let memory = self.memory.as_ref().map(MemoryWatch::due);
+        let next = [memory, self.kill_at].into_iter().flatten().min()?;
+        Some(next.saturating_duration_since(Instant::now()))
+    }
+
+    fn obey(&mut self, control: &mut Control) -> Option<Cause> {
+        loop {
+            match control.next() {
+                Ok(Some(Order::Stop { grace_ms })) => {
+                    self.reaper.terminate_group();
+                    let at = Instant::now() + Duration::from_millis(grace_ms).min(GRACE_MAX);
+                    self.kill_at = Some(self.kill_at.map_or(at, |earlier| earlier.min(at)));
+                }
+                Ok(Some(Order::Kill)) => return Some(Cause::Ordered),
+                Ok(None) => return None,
+                // Closed, damaged or out of order: whoever is there is not the daemon that sent the policy.
+                Ok(Some(Order::Start(_))) | Err(_) => return Some(Cause::DaemonGone),
+            }
+        }
+    }
+
+    fn measure_memory(&mut self) -> Option<Cause> {
+        let watch = self.memory.as_mut().filter(|watch| watch.due() <= Instant::now())?;
+        let peak = watch.measure(&descendants(getpid()))?;
+        Some(Cause::OutOfMemory { limit: watch.limit(), peak })
+    }
+
+    /// What every descendant used that was waited for. The launcher itself is not in it.
+    fn usage(&self, wall: Duration) -> Usage {
+        let measured = self.memory.as_ref().map_or(0, MemoryWatch::peak);
+        let wall_ms = u64::try_from(wall.as_millis()).unwrap_or(u64::MAX);
+        let Ok(used) = getrusage(UsageWho::RUSAGE_CHILDREN) else {
+            return Usage { wall_ms, cpu_ms: 0, peak_memory_bytes: measured };
+        };
+        let cpu_ms = (used.user_time() + used.system_time()).num_milliseconds();
+        let largest = u64::try_from(used.max_rss()).unwrap_or(0) * 1024;
+        Usage {
+            wall_ms,
+            cpu_ms: u64::try_from(cpu_ms).unwrap_or(0),
+            peak_memory_bytes: largest.max(measured),
+        }
+    }
+}

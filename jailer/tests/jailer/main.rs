@@ -1,0 +1,8 @@
+//! The launcher from outside: the real binary, real programs, one claim per test. Nothing here looks into its source.
+
+#![expect(clippy::unwrap_used, reason = "a test and its helpers may panic")]
+
+mod containment;
+mod endings;
+mod starts;
+mod support;

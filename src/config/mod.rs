@@ -1,0 +1,162 @@
+//! What a node is told before it starts: one typed value from defaults, a file, the environment and flags. Never in
+//! here: anything that a definition of a pipeline or plugin says, and any use of the values.
+
+mod host;
+mod layers;
+mod read;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use flexcore_actors::domain::ids::Name;
+use flexcore_actors::domain::quantity::format_duration;
+use serde_json::{Value, json};
+
+use crate::telemetry::LogFormat;
+
+pub use layers::Flag;
+
+/// The most connections that can be configured.
+pub const MAX_CONNECTIONS: u64 = 65_536;
+/// The longest [`Config::shutdown_grace`].
+pub const MAX_GRACE: Duration = Duration::from_secs(600);
+
+/// Everything a node is told; `config/flexcore.yaml` documents each key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// `node.name`
+    pub node_name: Name,
+    /// `data_dir`
+    pub data_dir: PathBuf,
+    /// `http.listen`; a loopback address.
+    pub http_listen: SocketAddr,
+    /// `http.max_connections`: connections served at once.
+    pub http_max_connections: usize,
+    /// `database.url`; without it the embedded store is used.
+    pub database_url: Option<Secret>,
+    /// `log`: a filter that [`crate::telemetry::init`] accepts.
+    pub log: String,
+    /// `log_format`
+    pub log_format: LogFormat,
+    /// `shutdown.grace`: how long a stopping node lets its work end.
+    pub shutdown_grace: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            node_name: host::node_name(),
+            data_dir: PathBuf::from("./flexcore-data"),
+            http_listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            http_max_connections: 1_024,
+            database_url: None,
+            log: "info".to_owned(),
+            log_format: LogFormat::Text,
+            shutdown_grace: Duration::from_secs(20),
+        }
+    }
+}
+
+/// A value that is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Keeps `value` from being printed.
+    #[must_use]
+    pub fn new(value: impl Into<String>) -> Self {
+        Self(value.into())
+    }
+
+    /// The value itself, for the one who has to present it.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<secret>")
+    }
+}
+
+/// One thing that is wrong, and where it was said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistake {
+    /// `FILE:LINE:COLUMN`, a variable, or a flag.
+    pub origin: String,
+    /// The key, such as `http.listen`; empty for the file as a whole.
+    pub key: String,
+    /// What is wrong and what would be right; never a secret's value.
+    pub message: String,
+}
+
+/// Everything that is wrong with a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError(pub Vec<Mistake>);
+
+impl fmt::Display for ConfigError {
+    /// One line a mistake.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, mistake) in self.0.iter().enumerate() {
+            let newline = if n == 0 { "" } else { "\n" };
+            let colon = if mistake.key.is_empty() { "" } else { ": " };
+            write!(f, "{newline}{}: {}{colon}{}", mistake.origin, mistake.key, mistake.message)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// A configuration that was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    /// The values.
+    pub config: Config,
+    /// What was ignored, one sentence each: variables that name no key.
+    pub warnings: Vec<String>,
+}
+
+/// Reads the configuration: defaults, then `file`, then those of `variables` that begin with `FLEXCORE_`, then
+/// `flags`; each replaces what came before it.
+///
+/// # Errors
+/// Every mistake at once, each with its place.
+pub fn load(
+    file: Option<&Path>,
+    variables: impl IntoIterator<Item = (String, String)>,
+    flags: &[Flag],
+) -> Result<Loaded, ConfigError> {
+    let layers = layers::merge(file, variables, flags)?;
+    let config = read::config(&layers)?;
+    Ok(Loaded { config, warnings: layers.warnings })
+}
+
+/// The process's environment, for [`load`]; what is not text is left out.
+pub fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
+impl Config {
+    /// The values under their keys, as a file would have them; secrets are replaced by `<redacted>`.
+    #[must_use]
+    pub fn redacted(&self) -> Value {
+        json!({
+            "node": {"name": self.node_name.as_str()},
+            "data_dir": self.data_dir.display().to_string(),
+            "http": {"listen": self.http_listen.to_string(), "max_connections": self.http_max_connections},
+            "database": {"url": self.database_url.as_ref().map(|_| "<redacted>")},
+            "log": self.log,
+            "log_format": self.log_format.as_str(),
+            "shutdown": {"grace": format_duration(self.shutdown_grace)},
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,124 @@
+//! The untyped layers become a [`Config`]: types, bounds, unknown keys. Never in here: where a value came from.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use flexcore_actors::domain::problem::Problems;
+use flexcore_actors::domain::quantity::format_duration;
+use flexcore_actors::domain::reader::{Object, Shared};
+
+use crate::telemetry::{self, LogFormat};
+
+use super::layers::{LATER, Layers};
+use super::{Config, ConfigError, MAX_CONNECTIONS, MAX_GRACE, Mistake, Secret};
+
+pub(super) fn config(layers: &Layers) -> Result<Config, ConfigError> {
+    let problems: Shared = Rc::new(RefCell::new(Problems::default()));
+    let config = typed(Object::open(&layers.value, "", &problems));
+    let problems = problems.take().0;
+    if problems.is_empty() {
+        return Ok(config);
+    }
+    let mistakes = problems.into_iter().map(|problem| Mistake {
+        origin: layers.origin(&problem.field),
+        key: problem.field,
+        message: problem.message,
+    });
+    Err(ConfigError(mistakes.collect()))
+}
+
+fn typed(mut root: Object<'_>) -> Config {
+    let mut config = Config::default();
+    if let Some(mut node) = root.object("node") {
+        if node.value("name").is_some() {
+            config.node_name = node.name("name").unwrap_or(config.node_name);
+        }
+        node.finish();
+    }
+    match root.text("data_dir") {
+        Some("") => root.problem("data_dir", "expected a directory, found an empty text"),
+        Some(path) => config.data_dir = PathBuf::from(path),
+        None => {}
+    }
+    if let Some(http) = root.object("http") {
+        read_http(http, &mut config);
+    }
+    if let Some(mut database) = root.object("database") {
+        config.database_url = database_url(&mut database);
+        database.finish();
+    }
+    if let Some(filter) = root.text("log") {
+        match telemetry::check_filter(filter) {
+            Ok(()) => config.log = filter.to_owned(),
+            Err(message) => root.problem("log", message),
+        }
+    }
+    let formats = [LogFormat::Text, LogFormat::Json].map(|format| (format.as_str(), format));
+    if let Some(format) = root.word("log_format", &formats) {
+        config.log_format = format;
+    }
+    if let Some(mut shutdown) = root.object("shutdown") {
+        match shutdown.duration("grace") {
+            Some(grace) if grace > MAX_GRACE => {
+                shutdown.problem("grace", format!("expected at most {}", format_duration(MAX_GRACE)));
+            }
+            Some(grace) => config.shutdown_grace = grace,
+            None => {}
+        }
+        shutdown.finish();
+    }
+    for (key, feature) in LATER {
+        root.not_supported(key, feature);
+    }
+    root.finish();
+    config
+}
+
+fn read_http(mut http: Object<'_>, config: &mut Config) {
+    if let Some(text) = http.text("listen") {
+        match listen_address(text) {
+            Ok(address) => config.http_listen = address,
+            Err(message) => http.problem("listen", message),
+        }
+    }
+    let most = http.integer("max_connections", 1..=MAX_CONNECTIONS);
+    if let Some(most) = most.and_then(|n| usize::try_from(n).ok()) {
+        config.http_max_connections = most;
+    }
+    http.finish();
+}
+
+/// Reads an address to listen on; `localhost` is the loopback one.
+fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    let numeric = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
+    let address: SocketAddr = numeric.as_deref().unwrap_or(text).parse().map_err(|_| {
+        format!("{text:?} is not an address to listen on: write address:port, such as 127.0.0.1:8080")
+    })?;
+    if address.ip().is_loopback() {
+        Ok(address)
+    } else {
+        Err(format!(
+            "{text} can be reached by others, and access control is not built yet: use a loopback address, such as 127.0.0.1:{}",
+            address.port()
+        ))
+    }
+}
+
+fn database_url(database: &mut Object<'_>) -> Option<Secret> {
+    let url = database.text("url")?;
+    // the value may hold a password: what is wrong is said without it
+    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        if url.parse::<tokio_postgres::Config>().is_ok() {
+            return Some(Secret::new(url));
+        }
+        database.problem("url", "not a valid PostgreSQL URL: write postgres://user:password@host:5432/name");
+    } else {
+        database.problem(
+            "url",
+            "expected a URL that begins with postgres://, such as postgres://user:password@host:5432/name",
+        );
+    }
+    None
+}

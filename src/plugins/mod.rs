@@ -1,0 +1,4 @@
+//! The plugin host.
+
+mod limits;
+pub mod relay;

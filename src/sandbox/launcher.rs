@@ -1,0 +1,148 @@
+//! From the description of a program to a running one. What happens after that is in `running`.
+
+use super::error::LaunchError;
+use super::limits::{OVERDUE_WAIT, START_WAIT};
+use super::running::{Control, Running, next_report};
+use flexcore_jailer::PROGRAM_NAME;
+use flexcore_jailer::protocol::frames::{Frames, encode, send_with_descriptors};
+use flexcore_jailer::protocol::{Limits, Order, Policy, Report};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::net::UnixStream;
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, timeout};
+
+/// What to run. Nothing is inherited from the daemon: what is not named here does not exist for the program.
+#[derive(Debug)]
+pub struct Program {
+    /// The argument vector; the first is an absolute path (see [`super::programs::resolve`]).
+    pub argv: Vec<String>,
+    /// The whole environment.
+    pub env: Vec<(String, String)>,
+    /// The private scratch directory, absolute, made by the caller with mode 0700; the working directory of the program.
+    pub workdir: PathBuf,
+    /// Standard input; `/dev/null` if absent.
+    pub stdin: Option<OwnedFd>,
+    /// Standard output.
+    pub stdout: OwnedFd,
+    /// Standard error.
+    pub stderr: OwnedFd,
+    /// Resource limits.
+    pub limits: ProgramLimits,
+}
+
+/// Resource limits of a program. Processes and scratch space are limited once the sandbox has namespaces and mounts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProgramLimits {
+    /// Bytes of memory of the whole tree together.
+    pub memory_bytes: u64,
+    /// Processor time of each process, rounded up to whole seconds; `None` is unlimited.
+    pub cpu_time: Option<Duration>,
+    /// Open descriptors of each process.
+    pub open_files: u64,
+    /// Bytes of the largest file it may write; `None` is unlimited.
+    pub file_size: Option<u64>,
+}
+
+/// Starts programs. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Launcher {
+    jailer: Arc<PathBuf>,
+    overdue: Duration,
+}
+
+impl Launcher {
+    /// A launcher that runs this file, which is `flexcore-jailer` or any program that acts as it under that name in
+    /// `argv[0]`. The path must be absolute (see [`super::programs::locate`]).
+    #[must_use]
+    pub fn new(jailer: PathBuf) -> Self {
+        Self { jailer: Arc::new(jailer), overdue: OVERDUE_WAIT }
+    }
+
+    /// With less patience for a launcher that does not answer a kill, for tests of it.
+    #[cfg(test)]
+    pub(super) fn with_overdue(self, overdue: Duration) -> Self {
+        Self { overdue, ..self }
+    }
+
+    /// Starts a program; answers when it has been executed. The descriptors are closed on this side in any case, so the
+    /// other ends of pipes see the program's own end. Dropping the future ends what was started.
+    ///
+    /// # Errors
+    /// [`LaunchError`]; nothing runs then. Bounded by [`START_WAIT`].
+    pub async fn start(&self, program: Program) -> Result<Running, LaunchError> {
+        let started = Instant::now();
+        let (policy, descriptors) = split(program);
+        policy.check()?;
+        let order = encode(&Order::Start(policy))?;
+        let (jailer, mut socket, sent) = self.connect(&order, &descriptors)?;
+        drop(descriptors);
+        let mut frames = Frames::default();
+        let answer = timeout(START_WAIT, async {
+            // Refused orders are answered before they are read whole: the answer, not the broken pipe, tells why.
+            let _ = socket.write_all(&order[sent..]).await;
+            next_report(&socket, &mut frames).await
+        });
+        match answer.await.map_err(|_| LaunchError::TimedOut)? {
+            Some(Report::Started { pid }) => {
+                let control = Control::new(socket, self.overdue);
+                Ok(Running::new(pid, control, frames, jailer, started))
+            }
+            Some(Report::StartFailed(failure)) => Err(LaunchError::Refused(failure)),
+            Some(Report::Ended(_)) | None => Err(LaunchError::Lost),
+        }
+    }
+
+    /// Starts the launcher and sends it the beginning of the order with the descriptors; answers how much was sent.
+    fn connect(
+        &self,
+        order: &[u8],
+        descriptors: &[OwnedFd],
+    ) -> Result<(Child, UnixStream, usize), LaunchError> {
+        let failed = |source| LaunchError::Launcher { path: self.jailer.to_path_buf(), source };
+        let (ours, theirs) = StdUnixStream::pair().map_err(failed)?;
+        ours.set_nonblocking(true).map_err(failed)?;
+        let jailer = self.spawn(theirs).map_err(failed)?;
+        let borrowed: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
+        // A fresh socket has room, so this does not wait.
+        let sent = send_with_descriptors(&ours, order, &borrowed).map_err(|_| LaunchError::Lost)?;
+        Ok((jailer, UnixStream::from_std(ours).map_err(failed)?, sent))
+    }
+
+    /// No `pre_exec`, user or directory here: with any of them the standard library would fork this many-threaded, large
+    /// process instead of using `posix_spawn`. And no kill on drop: the launcher must outlive us to reap its tree.
+    fn spawn(&self, socket: StdUnixStream) -> io::Result<Child> {
+        Command::new(self.jailer.as_path())
+            .arg0(PROGRAM_NAME)
+            .env_clear()
+            .stdin(Stdio::from(OwnedFd::from(socket)))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()
+    }
+}
+
+fn split(program: Program) -> (Policy, Vec<OwnedFd>) {
+    let Program { argv, env, workdir, stdin, stdout, stderr, limits } = program;
+    let policy = Policy { argv, env, workdir, stdin: stdin.is_some(), limits: limits.into() };
+    (policy, stdin.into_iter().chain([stdout, stderr]).collect())
+}
+
+impl From<ProgramLimits> for Limits {
+    fn from(limits: ProgramLimits) -> Self {
+        let whole_seconds = |time: Duration| time.as_secs() + u64::from(time.subsec_nanos() > 0);
+        Self {
+            memory_bytes: Some(limits.memory_bytes),
+            cpu_seconds: limits.cpu_time.map(whole_seconds),
+            open_files: Some(limits.open_files),
+            file_bytes: limits.file_size,
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! The daemon's side of the launcher: starts a program under `flexcore-jailer`, hears of its end, ends it.
+//!
+//! It knows processes, descriptors and limits. Never in here: pipelines, attempts, plugin protocols, logs, or a database.
+//! Which isolation a program gets beyond a process tree of its own is a matter of the policy sent here; it has its place
+//! in [`Program`] and `flexcore_jailer::protocol::Policy`.
+
+mod error;
+mod launcher;
+pub mod limits;
+pub mod programs;
+mod running;
+
+pub use error::LaunchError;
+pub use launcher::{Launcher, Program, ProgramLimits};
+pub use running::{Control, Ended, Running, Status, Usage};
+
+#[cfg(test)]
+mod tests;

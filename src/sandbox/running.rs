@@ -1,0 +1,249 @@
+//! A program that runs: hear of its end, ask it to end, end it. Starting is in `launcher`.
+
+use super::limits::{EXIT_WAIT, OVERDUE_WAIT, SWEEP_ROUND, SWEEP_WAIT};
+use flexcore_jailer::limits::GRACE_MAX;
+use flexcore_jailer::process_tree::kill_session;
+pub use flexcore_jailer::protocol::Usage;
+use flexcore_jailer::protocol::frames::{Frames, send_now};
+use flexcore_jailer::protocol::{self, Order, Outcome, Report};
+use nix::sys::socket::{Shutdown, shutdown};
+use nix::unistd::Pid;
+use std::io::ErrorKind;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::UnixStream;
+use tokio::process::Child;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+const READ_BYTES: usize = 4096;
+
+/// How a program ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// The cause.
+    pub status: Status,
+    /// What the whole tree used; of a lost one only the wall time is known.
+    pub usage: Usage,
+    /// Processes that did not go when they were killed. Empty means that everything the program started is proven gone;
+    /// of a lost one, everything that stayed in its session.
+    pub survivors: Vec<i32>,
+}
+
+/// The cause of an end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// It exited with this code.
+    Exit(i32),
+    /// A signal with this number ended it.
+    Signal(i32),
+    /// Its tree used more memory than its limit and was killed.
+    Oom {
+        /// The limit, bytes.
+        limit: u64,
+        /// What was measured, bytes.
+        peak: u64,
+    },
+    /// The launcher ended without a report; how the program ended is not known, but it has.
+    Lost,
+}
+
+/// A running program. Dropping it kills the whole tree.
+#[derive(Debug)]
+pub struct Running {
+    pid: i32,
+    control: Control,
+    frames: Frames,
+    jailer: Child,
+    started: Instant,
+    ended: Option<Ended>,
+    settled: bool,
+}
+
+/// Ends a running program from elsewhere than where its end is awaited. Cheap to clone; without effect once it has ended.
+#[derive(Debug, Clone)]
+pub struct Control {
+    socket: Arc<UnixStream>,
+    overdue: Arc<watch::Sender<Option<Instant>>>,
+    patience: Duration,
+}
+
+impl Control {
+    pub(super) fn new(socket: UnixStream, patience: Duration) -> Self {
+        Self { socket: Arc::new(socket), overdue: Arc::new(watch::Sender::new(None)), patience }
+    }
+
+    /// `SIGTERM` to the program's process group now, `SIGKILL` to the whole tree after `grace` (at most 24 h). A second
+    /// call can only bring the end nearer.
+    pub fn stop(&self, grace: Duration) {
+        self.order(&Order::stop(grace), grace.min(GRACE_MAX));
+    }
+
+    /// `SIGKILL` to the whole tree now.
+    pub fn kill(&self) {
+        self.order(&Order::Kill, Duration::ZERO);
+    }
+
+    fn order(&self, order: &Order, within: Duration) {
+        let at = Instant::now() + within + self.patience;
+        self.overdue.send_modify(|overdue| *overdue = Some(overdue.map_or(at, |earlier| earlier.min(at))));
+        if send_now(&*self.socket, order).is_err() {
+            // Either the launcher has ended, or it no longer reads; the end of the stream is the strongest order there is.
+            let _ = shutdown(self.socket.as_raw_fd(), Shutdown::Write);
+        }
+    }
+}
+
+impl Running {
+    pub(super) fn new(pid: i32, control: Control, frames: Frames, jailer: Child, started: Instant) -> Self {
+        Self { pid, control, frames, jailer, started, ended: None, settled: false }
+    }
+
+    /// The program's process id, which is its session and process group too.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.pid.unsigned_abs()
+    }
+
+    /// A handle that ends this program.
+    #[must_use]
+    pub fn control(&self) -> Control {
+        self.control.clone()
+    }
+
+    /// See [`Control::stop`].
+    pub fn stop(&self, grace: Duration) {
+        self.control.stop(grace);
+    }
+
+    /// See [`Control::kill`].
+    pub fn kill(&self) {
+        self.control.kill();
+    }
+
+    /// Waits for the end: the program has ended, everything it started is gone, the launcher has exited and is reaped.
+    /// May be dropped and called again at any time; after the end it answers the same again.
+    ///
+    /// Unbounded as long as the program may run; bounded by [`OVERDUE_WAIT`] after a kill or the end of a grace.
+    pub async fn wait(&mut self) -> Ended {
+        let mut ended = match self.ended.take() {
+            Some(ended) => ended,
+            None => self.hear_of_end().await,
+        };
+        // Kept before the next wait, so that it is not lost with a dropped future.
+        self.ended = Some(ended.clone());
+        if !self.settled {
+            self.reap_launcher().await;
+            if ended.status == Status::Lost {
+                ended.survivors = self.sweep().await;
+                self.ended = Some(ended.clone());
+            }
+            self.settled = true;
+        }
+        ended
+    }
+
+    async fn hear_of_end(&mut self) -> Ended {
+        let mut overdue = self.control.overdue.subscribe();
+        let report = tokio::select! {
+            report = next_report(&self.control.socket, &mut self.frames) => report,
+            () = until_overdue(&mut overdue) => {
+                // It neither reports nor ends, so it is stopped or broken. Its death is the program's (parent-death signal).
+                let _ = self.jailer.start_kill();
+                None
+            }
+        };
+        match report {
+            Some(Report::Ended(ended)) => ended.into(),
+            _ => self.lost(),
+        }
+    }
+
+    fn lost(&self) -> Ended {
+        let wall_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let usage = Usage { wall_ms, ..Usage::default() };
+        Ended { status: Status::Lost, usage, survivors: Vec::new() }
+    }
+
+    async fn reap_launcher(&mut self) {
+        // If it still lives, it kills its tree now; if it has reported, nothing is left to say.
+        self.hang_up();
+        let patience = if matches!(self.ended, Some(Ended { status: Status::Lost, .. })) {
+            OVERDUE_WAIT
+        } else {
+            EXIT_WAIT
+        };
+        if timeout(patience, self.jailer.wait()).await.is_err() {
+            let _ = self.jailer.start_kill();
+            let _ = self.jailer.wait().await;
+        }
+    }
+
+    /// Kills what a dead launcher left in the program's session; answers who is still there at the end.
+    async fn sweep(&self) -> Vec<i32> {
+        let deadline = Instant::now() + SWEEP_WAIT;
+        loop {
+            let left = kill_session(Pid::from_raw(self.pid));
+            if left.is_empty() || Instant::now() >= deadline {
+                return left.into_iter().map(Pid::as_raw).collect();
+            }
+            sleep(SWEEP_ROUND).await;
+        }
+    }
+
+    /// The lifeline's end, even while a [`Control`] holds the socket open.
+    fn hang_up(&self) {
+        let _ = shutdown(self.control.socket.as_raw_fd(), Shutdown::Both);
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // The launcher kills the tree and exits; tokio reaps it in the background.
+        self.hang_up();
+    }
+}
+
+impl From<protocol::Ended> for Ended {
+    fn from(ended: protocol::Ended) -> Self {
+        let status = match ended.outcome {
+            Outcome::Exit(code) => Status::Exit(code),
+            Outcome::Signal(signal) => Status::Signal(signal),
+            Outcome::OutOfMemory { limit, peak } => Status::Oom { limit, peak },
+        };
+        Self { status, usage: ended.usage, survivors: ended.survivors }
+    }
+}
+
+/// The next report; `None` if the stream ended, failed or is not understood. What was read stays in `frames`, so the
+/// future may be dropped.
+pub(super) async fn next_report(socket: &UnixStream, frames: &mut Frames) -> Option<Report> {
+    let mut buffer = [0; READ_BYTES];
+    loop {
+        if let Some(report) = frames.next_message().ok()? {
+            return Some(report);
+        }
+        socket.readable().await.ok()?;
+        match socket.try_read(&mut buffer) {
+            Ok(0) => return None,
+            Ok(bytes) => frames.extend(&buffer[..bytes]),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+async fn until_overdue(overdue: &mut watch::Receiver<Option<Instant>>) {
+    loop {
+        let deadline = *overdue.borrow_and_update();
+        let changed = overdue.changed();
+        match deadline {
+            None => _ = changed.await,
+            Some(at) => tokio::select! {
+                () = sleep_until(at) => return,
+                _ = changed => {}
+            },
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! The daemon's side against the real launcher. What the launcher does to a program is tested in its own crate.
+
+use super::{Ended, LaunchError, Launcher, Program, ProgramLimits, Running, Status};
+use flexcore_jailer::protocol::Stage;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::fs::{File, read_to_string};
+use std::io::{PipeReader, Read, pipe};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::time::{Instant, sleep, timeout};
+
+/// No wait of a test is longer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Left behind by the program: own process group, deaf to `SIGTERM`; its pid is in the file `child`.
+const CHILD: &str = "trap '' TERM HUP; sh -c 'echo $$ >child; while :; do sleep 600; done'";
+
+/// Makes this test binary answer to the launcher's name, as the `flexcore` binary does: before any thread exists, and
+/// before the test harness would take over.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static ANSWER_TO_THE_LAUNCHERS_NAME: extern "C" fn() = {
+    extern "C" fn answer() {
+        let name = [flexcore_jailer::PROGRAM_NAME.as_bytes(), b"\0"].concat();
+        if std::fs::read("/proc/self/cmdline").is_ok_and(|line| line == name) {
+            let code = flexcore_jailer::main();
+            std::process::exit(i32::from(code != std::process::ExitCode::SUCCESS));
+        }
+    }
+    answer
+};
+
+struct Test {
+    launcher: Launcher,
+    workdir: TempDir,
+}
+
+impl Test {
+    fn new() -> Self {
+        let launcher = Launcher::new(std::env::current_exe().unwrap());
+        Self { launcher, workdir: tempfile::tempdir().unwrap() }
+    }
+
+    fn program(&self, argv: &[&str]) -> (Program, PipeReader) {
+        let (output, stdout) = pipe().unwrap();
+        let program = Program {
+            argv: argv.iter().map(|&argument| argument.to_owned()).collect(),
+            env: vec![("PATH".into(), "/usr/bin:/bin".into())],
+            workdir: self.workdir.path().to_owned(),
+            stdin: None,
+            stdout: stdout.into(),
+            stderr: File::options().write(true).open("/dev/null").unwrap().into(),
+            limits: ProgramLimits {
+                memory_bytes: 256 << 20,
+                cpu_time: Some(Duration::from_millis(59_001)),
+                open_files: 64,
+                file_size: None,
+            },
+        };
+        (program, output)
+    }
+
+    async fn start(&self, script: &str) -> (Running, PipeReader) {
+        let (program, output) = self.program(&["/bin/sh", "-c", script]);
+        (self.launcher.start(program).await.unwrap(), output)
+    }
+
+    async fn pid_in(&self, file: &str) -> Pid {
+        let path = self.workdir.path().join(file);
+        let read = || read_to_string(&path).ok()?.strip_suffix('\n')?.parse().ok().map(Pid::from_raw);
+        until("a pid in a file", || read().is_some()).await;
+        read().unwrap()
+    }
+}
+
+async fn until(what: &str, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        sleep(Duration::from_millis(2)).await;
+    }
+}
+
+async fn ended(running: &mut Running) -> Ended {
+    timeout(PATIENCE, running.wait()).await.unwrap()
+}
+
+fn alive(pid: Pid) -> bool {
+    read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| !stat.rsplit_once(')').unwrap().1.trim_start().starts_with('Z'))
+}
+
+/// The launcher of a running program, which is its parent.
+fn launcher_of(running: &Running) -> Pid {
+    let stat = read_to_string(format!("/proc/{}/stat", running.pid())).unwrap();
+    let parent = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(1).unwrap();
+    Pid::from_raw(parent.parse().unwrap())
+}
+
+#[tokio::test]
+async fn a_program_runs_to_its_end() {
+    let test = Test::new();
+    let (mut running, mut output) = test.start("echo $$; ulimit -t; ulimit -n; exit 7").await;
+    let end = ended(&mut running).await;
+    assert_eq!((end.status, end.survivors.as_slice()), (Status::Exit(7), [].as_slice()));
+    assert!(end.usage.peak_memory_bytes > 0 && end.usage.wall_ms < 30_000, "{end:?}");
+    let mut text = String::new();
+    output.read_to_string(&mut text).unwrap();
+    assert_eq!(text, format!("{}\n60\n64\n", running.pid()));
+    assert_eq!(ended(&mut running).await, end, "the end can be asked for again");
+    running.kill();
+    running.stop(Duration::ZERO);
+}
+
+#[tokio::test]
+async fn an_order_larger_than_the_sockets_buffer_arrives() {
+    let test = Test::new();
+    let (mut program, mut output) = test.program(&["/bin/sh", "-c", "echo ${#A} ${#Z}"]);
+    // One string may hold at most 128 KiB, all together a quarter of the stack's limit.
+    program
+        .env
+        .extend((b'A'..=b'J').chain([b'Z']).map(|name| (char::from(name).to_string(), "x".repeat(100_000))));
+    let mut running = test.launcher.start(program).await.unwrap();
+    assert_eq!(ended(&mut running).await.status, Status::Exit(0));
+    let mut text = String::new();
+    output.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "100000 100000\n");
+}
+
+#[tokio::test]
+async fn waiting_may_be_given_up_and_taken_up_again() {
+    let test = Test::new();
+    let (mut running, _output) = test.start("until [ -e go ]; do sleep 0.01; done; exit 3").await;
+    for _ in 0..3 {
+        assert!(timeout(Duration::from_millis(5), running.wait()).await.is_err());
+    }
+    std::fs::write(test.workdir.path().join("go"), "").unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    let end = loop {
+        assert!(Instant::now() < deadline);
+        // Given up within the wait for the launcher's own end too, sooner or later.
+        if let Ok(end) = timeout(Duration::from_micros(50), running.wait()).await {
+            break end;
+        }
+    };
+    assert_eq!(end.status, Status::Exit(3));
+}
+
+#[tokio::test]
+async fn a_control_stops_what_another_task_waits_for() {
+    let test = Test::new();
+    let (mut running, _output) = test.start(CHILD).await;
+    let child = test.pid_in("child").await;
+    let control = running.control();
+    let waiting = tokio::spawn(async move { ended(&mut running).await });
+    control.stop(Duration::from_millis(100));
+    let end = waiting.await.unwrap();
+    assert_eq!((end.status, end.survivors), (Status::Signal(libc::SIGKILL), vec![]));
+    assert!(!alive(child));
+}
+
+#[tokio::test]
+async fn dropping_a_running_program_ends_its_tree_even_if_a_control_lives() {
+    let test = Test::new();
+    let (running, _output) = test.start(CHILD).await;
+    let (child, launcher) = (test.pid_in("child").await, launcher_of(&running));
+    let control = running.control();
+    drop(running);
+    until("the end of the tree", || !alive(child)).await;
+    until("the end of the launcher", || !alive(launcher)).await;
+    control.kill();
+}
+
+#[tokio::test]
+async fn a_killed_launcher_is_told_and_its_session_swept() {
+    let test = Test::new();
+    let (mut running, _output) = test.start(CHILD).await;
+    let child = test.pid_in("child").await;
+    kill(launcher_of(&running), Signal::SIGKILL).unwrap();
+    let end = ended(&mut running).await;
+    assert_eq!((end.status, end.survivors.as_slice()), (Status::Lost, [].as_slice()));
+    assert!(!alive(child));
+}
+
+#[tokio::test]
+async fn a_launcher_that_does_not_obey_is_killed_with_its_program() {
+    let test = Test::new();
+    let launcher = test.launcher.clone().with_overdue(Duration::from_millis(100));
+    let (program, _output) = test.program(&["/bin/sh", "-c", CHILD]);
+    let mut running = launcher.start(program).await.unwrap();
+    let child = test.pid_in("child").await;
+    kill(launcher_of(&running), Signal::SIGSTOP).unwrap();
+    running.kill();
+    let end = ended(&mut running).await;
+    assert_eq!((end.status, end.survivors.as_slice()), (Status::Lost, [].as_slice()));
+    assert!(!alive(child));
+}
+
+#[tokio::test]
+async fn too_much_memory_is_told_with_limit_and_peak() {
+    let test = Test::new();
+    let (mut program, _output) = test.program(&["/bin/sh", "-c", "head -c 300M /dev/zero | tail"]);
+    program.limits.memory_bytes = 64 << 20;
+    let mut running = test.launcher.start(program).await.unwrap();
+    match ended(&mut running).await.status {
+        Status::Oom { limit, peak } => assert!(limit == 64 << 20 && peak > limit),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn failed_starts_name_what_failed() {
+    let test = Test::new();
+    let (program, mut output) = test.program(&["/no/such/tap"]);
+    let error = test.launcher.start(program).await.unwrap_err();
+    assert!(matches!(&error, LaunchError::Refused(failure) if failure.stage == Stage::Exec));
+    assert!(error.to_string().contains("/no/such/tap was not found") && !error.is_transient(), "{error}");
+    assert_eq!(output.read(&mut [0]).unwrap(), 0, "our copy of the pipe is closed");
+
+    let (program, _output) = test.program(&["tap"]);
+    assert!(matches!(test.launcher.start(program).await, Err(LaunchError::Invalid(_))));
+
+    let launcher = |path: &str| Launcher::new(PathBuf::from(path));
+    let (program, _output) = test.program(&["/bin/true"]);
+    let error = launcher("/no/such/flexcore-jailer").start(program).await.unwrap_err();
+    let named = Path::new("/no/such/flexcore-jailer");
+    assert!(matches!(&error, LaunchError::Launcher { path, .. } if path == named), "{error}");
+    assert!(!error.is_transient() && error.to_string().contains("/no/such/flexcore-jailer"));
+
+    let (program, _output) = test.program(&["/bin/true"]);
+    let error = launcher("/bin/true").start(program).await.unwrap_err();
+    assert!(matches!(error, LaunchError::Lost) && error.is_transient());
+}
