@@ -1,3 +1,4 @@
 //! FlexCore
 
+pub mod postgres;
 pub mod sqlite;
