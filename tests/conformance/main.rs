@@ -2,4 +2,6 @@
 //! PostgreSQL server is given by `cargo xtask test`.
 
 mod memory;
+mod postgres;
+mod same_history;
 mod sqlite;

@@ -6,7 +6,7 @@ use flexcore_actors::ports::{BoxFuture, EventStore};
 use flexcore_actors::testkit::conformance::Fixture;
 use flexcore_actors::testkit::{ManualClock, MemoryStore};
 
-struct Memory(Arc<MemoryStore>);
+pub(crate) struct Memory(Arc<MemoryStore>);
 
 impl Fixture for Memory {
     fn open() -> BoxFuture<'static, Self> {

@@ -8,6 +8,10 @@ use jiff::Timestamp;
 use super::event_store::{Append, StoreError};
 use crate::domain::ids::StreamId;
 
+/// Most bytes of all payloads of a batch: far more than a group commit needs, and well below what one message to a
+/// database may hold (1 GiB).
+pub const MAX_BATCH_BYTES: usize = 256 << 20;
+
 /// Why a batch cannot be stored whatever the store holds: a mistake of the caller.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MalformedBatch {
@@ -19,6 +23,9 @@ pub enum MalformedBatch {
         "the stream {0} of a command is not among its unit's streams: add it, without events if there are none"
     )]
     CommandUnguarded(StreamId),
+    /// More bytes than one batch may carry.
+    #[error("the payloads of one batch are {0} bytes, more than {MAX_BATCH_BYTES}: split it")]
+    TooLarge(usize),
     /// A text that no database can keep.
     #[error("the actor of a command on stream {0} holds a NUL character: refuse it where it comes in")]
     NulInActor(StreamId),
@@ -52,6 +59,11 @@ pub fn next_micro(time: Timestamp) -> Timestamp {
 
 fn find_fault(batch: &[Append]) -> Option<MalformedBatch> {
     let mut seen = HashSet::new();
+    let events = batch.iter().flat_map(|unit| &unit.streams).flat_map(|part| &part.events);
+    let bytes: usize = events.map(|event| event.payload.len()).sum();
+    if bytes > MAX_BATCH_BYTES {
+        return Some(MalformedBatch::TooLarge(bytes));
+    }
     for unit in batch {
         let commanded = &unit.command.stream;
         if !unit.streams.iter().any(|part| part.stream == *commanded) {
