@@ -1,4 +1,5 @@
 //! FlexCore
 
+mod launching;
 pub mod plugins;
 pub mod sandbox;
