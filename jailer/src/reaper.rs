@@ -5,7 +5,7 @@
 
 use crate::control::wait;
 use crate::limits::{KILL_ROUND, KILL_WAIT};
-use crate::process_tree::{descendants, signal};
+use crate::process_tree::{Descendant, descendants, signal};
 use crate::protocol::Outcome;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags};
@@ -75,11 +75,16 @@ impl Reaper {
                 signal(getpid(), *descendant, Signal::SIGKILL);
             }
             if Instant::now() >= deadline {
-                return left.iter().map(|descendant| descendant.pid).collect();
+                return self.not_proven_gone(&left);
             }
             // A failing poll only makes the rounds quicker; the deadline still ends them.
             let _ = wait(&mut [PollFd::new(self.child_ends.as_fd(), PollFlags::POLLIN)], Some(KILL_ROUND));
         }
+    }
+
+    /// Never empty: a child is left, even if it was too quick to be seen in the last look.
+    fn not_proven_gone(&self, seen: &[Descendant]) -> Vec<Pid> {
+        if seen.is_empty() { vec![self.main] } else { seen.iter().map(|descendant| descendant.pid).collect() }
     }
 
     /// Waits for everyone who has ended; `ECHILD` when no child is left.

@@ -124,7 +124,8 @@ pub struct Ended {
     /// What the whole tree used.
     pub usage: Usage,
     /// Processes that were still there [`limits::KILL_WAIT`](crate::limits::KILL_WAIT) after `SIGKILL`; empty in all but
-    /// broken machines. As long as one exists the end of the tree is not proven.
+    /// broken machines. As long as one exists the end of the tree is not proven. It holds the program's own id when those
+    /// who are left change too quickly to be named.
     pub survivors: Vec<i32>,
 }
 
