@@ -37,8 +37,6 @@ pub const LOG_READ: usize = 64 << 10;
 pub const DRAIN_GRACE: Duration = Duration::from_secs(60);
 /// How long pipes may stay open after every program is gone, before they are given up.
 pub const CLOSE_GRACE: Duration = Duration::from_secs(5);
-/// Stop orders one program can have waiting: one to stop, one to kill, and room.
-pub const ORDERS: usize = 4;
 
 /// The longest single environment variable Linux passes to a program (`MAX_ARG_STRLEN`, its end mark included).
 pub const MAX_ENV_BYTES: usize = 128 << 10;
@@ -51,8 +49,6 @@ pub const MAX_FRAME: usize = 16 << 20;
 pub const MAX_NESTING: usize = 64;
 /// How long a program has to say hello.
 pub const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
-/// Frames that may wait to be written to a program before it is read further.
-pub const OUTGOING_FRAMES: usize = 16;
 
 /// How long building one environment may take.
 pub const BUILD_TIMEOUT: Duration = Duration::from_secs(20 * 60);

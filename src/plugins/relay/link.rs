@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use flexcore_actors::ports::plugin_host::Progress;
+use flexcore_actors::ports::plugin_host::{HostEvent, Progress};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::Value;
@@ -18,6 +18,7 @@ use super::lines::{Inspected, Lines};
 use super::pipe;
 use super::tally::Tally;
 use crate::plugins::limits::{MAX_STATE_BYTES, RELAY_GATHER, RELAY_REPORT, RELAY_SMALL_READ};
+use crate::plugins::states::is_bookmark;
 
 /// One link, before it runs.
 #[derive(Debug)]
@@ -39,8 +40,8 @@ pub struct Link {
 pub enum Sink {
     /// The writing end of the downstream program's input.
     Program(OwnedFd),
-    /// Nowhere: the program stands alone. The texts of its `STATE` lines are handed over, the rest is counted.
-    States(mpsc::Sender<Value>),
+    /// Nowhere: the program stands alone. Its bookmarks are handed over, the rest is counted.
+    States(mpsc::Sender<HostEvent>),
 }
 
 /// Which live counters a link of a longer pipe feeds: the first knows the source, the last the destination.
@@ -199,14 +200,15 @@ impl Relay {
             }
             Sink::States(states) => {
                 for part in &inspected.states {
-                    let value = serde_json::from_slice::<StateLine>(self.lines.part(part)).map(|s| s.value);
-                    let started = Instant::now();
-                    // a state that python's numbers make unreadable is skipped: the next one comes
-                    let sent = value.map(|value| states.blocking_send(value));
-                    self.downstream_wait += started.elapsed();
-                    if matches!(sent, Ok(Err(_))) {
-                        return Err(Stop(Outcome::Stopped));
+                    // python's numbers may make a state unreadable; it is skipped, the next one comes
+                    let Ok(StateLine { value }) = serde_json::from_slice(self.lines.part(part)) else { continue };
+                    if !is_bookmark(&value) {
+                        continue;
                     }
+                    let started = Instant::now();
+                    let sent = states.blocking_send(HostEvent::State(value));
+                    self.downstream_wait += started.elapsed();
+                    sent.map_err(|_| Stop(Outcome::Stopped))?;
                 }
             }
         }
