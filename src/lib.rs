@@ -4,9 +4,13 @@
 //! [`flexcore_actors::ports`] and never name one another; gateways (`http`, `cli`) see typed handles only;
 //! [`compose`] is the one place that names two of them.
 
+pub mod cli;
+pub mod compose;
 pub mod config;
 pub mod http;
+pub mod logs;
 pub mod plugins;
+pub mod postgres;
 pub mod sandbox;
 pub mod sqlite;
 pub mod telemetry;

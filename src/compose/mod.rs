@@ -1,6 +1,6 @@
 //! Puts a node together from its parts: the one place that names two adapters, and never more than their making.
 
-mod launch;
+mod launch; // nothing but conversions between the plugin host and the launcher
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File};
@@ -28,8 +28,6 @@ use crate::postgres::PostgresStore;
 use crate::sandbox::Launcher;
 use crate::sandbox::programs::{OWN_PROGRAMS, locate};
 use crate::sqlite::SqliteStore;
-
-use launch::Jailed;
 
 /// Where the address that a node listens on is written, below its data directory: it may have been given port 0.
 pub const ADDRESS_FILE: &str = "http.address";
@@ -135,14 +133,14 @@ fn host(data_dir: &Path, logs: &Arc<dyn LogStore>, clock: &Arc<dyn Clock>) -> an
     for name in OWN_PROGRAMS {
         let path = locate(name, data_dir)?;
         own_programs.extend(path.parent().map(Path::to_path_buf));
-        if *name == flexcore_jailer::PROGRAM_NAME {
+        if name == flexcore_jailer::PROGRAM_NAME {
             jailer = Some(path);
         }
     }
     let Some(jailer) = jailer else { bail!("{} is not one of flexcore's own programs", flexcore_jailer::PROGRAM_NAME) };
     own_programs.dedup();
     let host = LocalHost::new(Settings {
-        launcher: Arc::new(Jailed(Launcher::new(jailer))),
+        launcher: Arc::new(Launcher::new(jailer)),
         logs: Arc::clone(logs),
         clock: Arc::clone(clock),
         data_dir: data_dir.to_path_buf(),
