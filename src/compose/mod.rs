@@ -90,7 +90,9 @@ impl Node {
         self.runtime.shutdown(grace).await;
         match self.gateway.await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(error = &error as &dyn std::error::Error, "http ended with an error"),
+            Ok(Err(error)) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "http ended with an error")
+            }
             Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "http failed"),
         }
     }
@@ -98,8 +100,11 @@ impl Node {
 
 /// Makes the data directory, for its owner alone: it holds logs, configurations and the embedded store.
 fn make_data_dir(path: &Path) -> anyhow::Result<std::path::PathBuf> {
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(path).and_then(|()| fs::canonicalize(path));
-    made.with_context(|| format!("data_dir {} cannot be made: choose another or make it writable", path.display()))
+    let made =
+        DirBuilder::new().recursive(true).mode(0o700).create(path).and_then(|()| fs::canonicalize(path));
+    made.with_context(|| {
+        format!("data_dir {} cannot be made: choose another or make it writable", path.display())
+    })
 }
 
 /// One node at a time in a data directory; the lock goes with the process, however it ends.
@@ -108,22 +113,30 @@ fn lock(data_dir: &Path) -> anyhow::Result<Flock<File>> {
     let file = File::create(&path).with_context(|| format!("{} cannot be written", path.display()))?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| {
         let busy = error == nix::errno::Errno::EWOULDBLOCK;
-        let why = if busy { "another node runs in it: stop it, or choose another data_dir" } else { error.desc() };
+        let why =
+            if busy { "another node runs in it: stop it, or choose another data_dir" } else { error.desc() };
         anyhow::anyhow!("data_dir {} cannot be locked: {why}", data_dir.display())
     })
 }
 
-async fn open_store(config: &Config, data_dir: &Path, clock: &Arc<dyn Clock>) -> anyhow::Result<Arc<dyn EventStore>> {
+async fn open_store(
+    config: &Config,
+    data_dir: &Path,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Arc<dyn EventStore>> {
     let Some(url) = &config.database_url else {
         let path = data_dir.join("flexcore.db");
         let open = {
             let (path, clock) = (path.clone(), Arc::clone(clock));
             tokio::task::spawn_blocking(move || SqliteStore::open(path, clock))
         };
-        let store = open.await?.with_context(|| format!("the embedded store {} cannot be opened", path.display()))?;
+        let store =
+            open.await?.with_context(|| format!("the embedded store {} cannot be opened", path.display()))?;
         return Ok(Arc::new(store));
     };
-    let store = PostgresStore::connect(url.reveal()).await.context("database.url: the event store cannot be opened")?;
+    let store = PostgresStore::connect(url.reveal())
+        .await
+        .context("database.url: the event store cannot be opened")?;
     Ok(Arc::new(store))
 }
 
@@ -137,7 +150,9 @@ fn host(data_dir: &Path, logs: &Arc<dyn LogStore>, clock: &Arc<dyn Clock>) -> an
             jailer = Some(path);
         }
     }
-    let Some(jailer) = jailer else { bail!("{} is not one of flexcore's own programs", flexcore_jailer::PROGRAM_NAME) };
+    let Some(jailer) = jailer else {
+        bail!("{} is not one of flexcore's own programs", flexcore_jailer::PROGRAM_NAME)
+    };
     own_programs.dedup();
     let host = LocalHost::new(Settings {
         launcher: Arc::new(Launcher::new(jailer)),
@@ -153,7 +168,9 @@ fn host(data_dir: &Path, logs: &Arc<dyn LogStore>, clock: &Arc<dyn Clock>) -> an
 
 /// The daemon's environment; what is not UTF-8 cannot be named by a manifest.
 fn variables() -> BTreeMap<String, String> {
-    std::env::vars_os().filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?))).collect()
+    std::env::vars_os()
+        .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
 }
 
 /// Written beside and renamed, so that a reader never sees half of it.

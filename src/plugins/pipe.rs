@@ -118,7 +118,8 @@ impl<'a> Pipe<'a> {
 
     async fn start_program(&mut self, host: &Host, n: usize) -> Result<Ends, Cause> {
         let program = &self.programs[n];
-        let failed = |e: std::io::Error| start_failed(&program.plugin, format!("its pipes could not be made: {e}"));
+        let failed =
+            |e: std::io::Error| start_failed(&program.plugin, format!("its pipes could not be made: {e}"));
         let input = if n > 0 { Some(pipe::large().map_err(failed)?) } else { None };
         let (stdin, input) = input.map_or((None, None), |(read, write)| (Some(read), Some(write)));
         let (output, stdout) = pipe::large().map_err(failed)?;
@@ -162,7 +163,8 @@ impl<'a> Pipe<'a> {
                 None if speaks_singer(self.programs[last].kind) => Sink::States(self.attempt.events.clone()),
                 None => {
                     let output = Output::new(upstream, gone).map_err(failed)?;
-                    let reading = states::read(output, self.programs[n].log.clone(), self.attempt.events.clone());
+                    let reading =
+                        states::read(output, self.programs[n].log.clone(), self.attempt.events.clone());
                     self.happenings.push(reading.map(Happening::Output).boxed());
                     return Ok(());
                 }

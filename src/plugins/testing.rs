@@ -3,8 +3,8 @@
 use std::sync::Mutex;
 
 use flexcore_actors::domain::ids::ExecutionId;
-use flexcore_actors::ports::log_store::{LogLine, LogStore};
 use flexcore_actors::ports::BoxFuture;
+use flexcore_actors::ports::log_store::{LogLine, LogStore};
 
 /// A log that keeps everything.
 #[derive(Debug, Default)]
@@ -22,7 +22,12 @@ impl LogStore for MemoryLogs {
         self.0.lock().unwrap().extend_from_slice(lines);
     }
 
-    fn read(&self, _: ExecutionId, after: u64, limit: usize) -> BoxFuture<'_, std::io::Result<(Vec<LogLine>, u64)>> {
+    fn read(
+        &self,
+        _: ExecutionId,
+        after: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, std::io::Result<(Vec<LogLine>, u64)>> {
         let after = usize::try_from(after).unwrap();
         let lines: Vec<LogLine> = self.0.lock().unwrap().iter().skip(after).take(limit).cloned().collect();
         let next = (after + lines.len()) as u64;

@@ -96,7 +96,7 @@ mod tests {
         let start = Instant::now();
         let escalates = |children: usize, failures: usize| {
             let mut escalation = Escalation::default();
-            (0..failures).map(|_| escalation.failed(start, children)).next_back().unwrap()
+            (0..failures).map(|_| escalation.failed(start, children)).last().unwrap()
         };
         assert!(!escalates(9, 9), "fewer than ten failures never escalate");
         assert!(!escalates(100, 20), "a fifth is not over a fifth");
