@@ -40,7 +40,15 @@ pub async fn serve(terminal: &mut Terminal, args: ServeArgs) -> Result<(), Failu
         env!("CARGO_PKG_VERSION"),
         node.http_address()
     ));
-    stop.next().await;
+    let loss = tokio::select! {
+        () = stop.next() => None,
+        loss = node.lost() => Some(loss),
+    };
+    if let Some(loss) = loss {
+        // nothing can be recorded any more: what runs is killed, and whoever took over goes on with it
+        drained(node.shutdown(Duration::ZERO), Duration::ZERO, &mut stop).await?;
+        return Err(Failure::failed(loss.to_string()));
+    }
     tracing::info!(grace_s = config.shutdown_grace.as_secs(), "stopping; a second signal ends at once");
     drained(node.shutdown(config.shutdown_grace), config.shutdown_grace, &mut stop).await
 }
