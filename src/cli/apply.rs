@@ -8,11 +8,13 @@ use http::Method;
 use serde_json::Value;
 
 use super::args::ApplyArgs;
-use super::client::{Client, ClientError, FieldError, escaped};
+use super::client::{Client, ClientError, escaped};
 use super::difference::difference;
 use super::failure::Failure;
 use super::files::{Definition, read_definitions};
-use super::output::{Terminal, field, printable, tone_of};
+use super::human::{field, printable};
+use super::output::{Terminal, tone_of};
+use super::refusal::FieldError;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {

@@ -6,11 +6,13 @@ use http::Method;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::args::{BookmarksCommand, ListArgs, PipelinesCommand, ShowArgs};
+use super::args_resources::{BookmarksCommand, ListArgs, PipelinesCommand, ShowArgs};
 use super::client::{Client, escaped};
 use super::failure::{Exit, Failure};
+use super::human::{age, field};
 use super::lists::{items, read_list};
-use super::output::{Format, Table, Terminal, age, field, tone_of};
+use super::output::{Format, Terminal, tone_of};
+use super::table::Table;
 
 /// Does a `pipelines` command.
 ///

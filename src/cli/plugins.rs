@@ -3,11 +3,13 @@
 use http::Method;
 use serde_json::Value;
 
-use super::args::{ListArgs, NameArgs, PluginsCommand, ShowArgs};
+use super::args_resources::{ListArgs, NameArgs, PluginsCommand, ShowArgs};
 use super::client::{Client, escaped};
 use super::failure::Failure;
+use super::human::field;
 use super::lists::{items, read_list};
-use super::output::{Format, Table, Terminal, field, tone_of};
+use super::output::{Format, Terminal, tone_of};
+use super::table::Table;
 
 /// Does a `plugins` command.
 ///

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 
-use super::output::{Terminal, between, bytes, grouped, printable, span};
+use super::human::{between, bytes, grouped, printable, span};
+use super::output::Terminal;
 use super::wire::{Attempt, Execution, Step};
 
 /// Plain lines about a step that only moves on come at most this often.

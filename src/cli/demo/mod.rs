@@ -19,8 +19,9 @@ use crate::{compose, telemetry};
 use super::args::DemoArgs;
 use super::client::Client;
 use super::failure::{Exit, Failure};
+use super::human::{between, bytes, field, grouped, span};
 use super::lists::items;
-use super::output::{Terminal, between, bytes, field, grouped, span};
+use super::output::Terminal;
 use super::serve::{StopSignals, drained};
 use super::wire::{Attempt, Execution};
 
