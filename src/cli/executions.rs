@@ -8,7 +8,7 @@ use super::args_resources::{ExecutionsCommand, ExecutionsListArgs, NameArgs, Sho
 use super::client::{Client, escaped};
 use super::failure::Failure;
 use super::human::{age, between, bytes, field, grouped, span};
-use super::lists::{items, read_list};
+use super::lists::{items, read_list, write_list};
 use super::logs::logs;
 use super::output::{Format, Terminal, tone_of};
 use super::table::Table;
@@ -57,7 +57,7 @@ async fn list(client: &Client, terminal: &mut Terminal, args: ExecutionsListArgs
             execution.cause.as_ref().map(ToString::to_string).unwrap_or_default(),
         ]);
     }
-    terminal.table(&table)
+    write_list(terminal, &answer, &table)
 }
 
 async fn show(client: &Client, terminal: &mut Terminal, args: ShowArgs) -> Result<(), Failure> {

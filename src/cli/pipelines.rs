@@ -10,7 +10,7 @@ use super::args_resources::{BookmarksCommand, ListArgs, PipelinesCommand, ShowAr
 use super::client::{Client, escaped};
 use super::failure::{Exit, Failure};
 use super::human::{age, field};
-use super::lists::{items, read_list};
+use super::lists::{items, read_list, write_list};
 use super::output::{Format, Terminal, tone_of};
 use super::table::Table;
 
@@ -54,7 +54,7 @@ async fn list(client: &Client, terminal: &mut Terminal, args: ListArgs) -> Resul
             age(&field(item, "/updated_at"), now),
         ]);
     }
-    terminal.table(&table)
+    write_list(terminal, &answer, &table)
 }
 
 async fn show(client: &Client, terminal: &mut Terminal, args: ShowArgs) -> Result<(), Failure> {

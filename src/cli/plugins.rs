@@ -7,7 +7,7 @@ use super::args_resources::{ListArgs, NameArgs, PluginsCommand, ShowArgs};
 use super::client::{Client, escaped};
 use super::failure::Failure;
 use super::human::field;
-use super::lists::{items, read_list};
+use super::lists::{items, read_list, write_list};
 use super::output::{Format, Terminal, tone_of};
 use super::table::Table;
 
@@ -57,7 +57,7 @@ async fn list(client: &Client, terminal: &mut Terminal, args: ListArgs) -> Resul
             field(item, "/executions/failed"),
         ]);
     }
-    terminal.table(&table)
+    write_list(terminal, &answer, &table)
 }
 
 async fn show(client: &Client, terminal: &mut Terminal, args: ShowArgs) -> Result<(), Failure> {

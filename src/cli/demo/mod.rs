@@ -257,13 +257,4 @@ fn elapsed(since: Instant) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_bookmark_is_told_by_its_line() {
-        let state = json!({"bookmarks": {STREAM: {"files": {"a.csv": {"line": 1_201, "bytes": 9}}}}});
-        assert!(describe_bookmark(&state).contains("line 1,201"));
-        assert!(describe_bookmark(&json!({"x": 1})).contains("durable"));
-    }
-}
+mod tests;
