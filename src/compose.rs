@@ -28,6 +28,11 @@ impl Node {
         self.http_address
     }
 
+    /// Returns when another node has taken over.
+    pub async fn superseded(&self) {
+        std::future::pending().await
+    }
+
     /// Ends it in an orderly way.
     pub async fn shutdown(self, _grace: Duration) {}
 }

@@ -20,7 +20,7 @@ const STOP_MARGIN: Duration = Duration::from_secs(2);
 /// Runs a node until SIGTERM or SIGINT; it then drains. A second signal ends it at once.
 ///
 /// # Errors
-/// A wrong configuration, or why the node cannot start or stop.
+/// A wrong configuration, why the node cannot start or stop, or that another one has taken over.
 pub async fn serve(terminal: &mut Terminal, args: ServeArgs) -> Result<(), Failure> {
     let loaded = load_config(&args.config)?;
     let config = loaded.config;
@@ -40,9 +40,16 @@ pub async fn serve(terminal: &mut Terminal, args: ServeArgs) -> Result<(), Failu
         env!("CARGO_PKG_VERSION"),
         node.http_address()
     ));
-    stop.next().await;
+    let superseded = tokio::select! {
+        () = stop.next() => false,
+        () = node.superseded() => true,
+    };
     tracing::info!(grace_s = config.shutdown_grace.as_secs(), "stopping; a second signal ends at once");
-    drained(node.shutdown(config.shutdown_grace), config.shutdown_grace, &mut stop).await
+    drained(node.shutdown(config.shutdown_grace), config.shutdown_grace, &mut stop).await?;
+    if superseded {
+        return Err(Failure::failed("another node has taken over: this one can write nothing any more"));
+    }
+    Ok(())
 }
 
 /// Waits for the end of a node that stops.
