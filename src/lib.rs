@@ -7,6 +7,11 @@
 pub mod cli;
 pub mod compose;
 pub mod config;
+pub mod http;
+pub mod logs;
+pub mod plugins;
+pub mod postgres;
 pub mod sandbox;
+pub mod sqlite;
 pub mod telemetry;
 pub mod yaml;

@@ -2,6 +2,8 @@
 //!
 //! **Boundary:** no clock, no randomness, no async, no I/O. What depends on time gets it as an argument.
 
+pub mod aggregate;
+pub mod codec;
 pub mod event;
 pub mod execution;
 pub mod ids;
@@ -11,3 +13,4 @@ pub mod plugin;
 pub mod problem;
 pub mod quantity;
 pub mod reader;
+pub mod retry;

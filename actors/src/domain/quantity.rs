@@ -45,7 +45,7 @@ pub fn format_duration(duration: Duration) -> String {
 }
 
 /// Sizes as text in serialised forms, as in files.
-pub(crate) mod text_bytes {
+pub(crate) mod bytes_text {
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
     use super::{Bytes, parse_bytes};
@@ -59,8 +59,25 @@ pub(crate) mod text_bytes {
     }
 }
 
-/// Durations as text in serialised forms, as in files; `None` is left out by the field's own attribute.
-pub(crate) mod text_duration {
+/// Durations as text in serialised forms, as in files.
+pub(crate) mod duration_text {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    use super::{format_duration, parse_duration};
+
+    pub fn serialize<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&format_duration(*duration))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        parse_duration(&String::deserialize(from)?).map_err(D::Error::custom)
+    }
+}
+
+/// Optional durations as text in serialised forms, as in files; `None` is left out by the field's own attribute.
+pub(crate) mod optional_duration_text {
     use std::time::Duration;
 
     use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};

@@ -22,9 +22,9 @@ pub struct Append {
     pub command: CommandRecord,
     /// Who and why; the same for all events of the unit.
     pub origin: Origin,
-    /// The streams it writes or guards; each stream at most once.
+    /// The streams it writes or guards, the command's own among them; each stream at most once.
     pub streams: Vec<StreamAppend>,
-    /// What a node that starts has to look at, set or cleared with the append.
+    /// What a node that starts has to look at, set or cleared with the append; of several for one stream the last.
     pub wakeups: Vec<Wakeup>,
 }
 
@@ -63,7 +63,8 @@ pub struct Wakeup {
     pub due: Option<Timestamp>,
 }
 
-/// What became of one [`Append`] of a batch.
+/// What became of one [`Append`] of a batch. When several apply, the first in this order: a repeated command (also
+/// from a writer that was fenced since, which learns so what became of its append), fenced, conflict.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AppendOutcome {
     /// Stored.
@@ -79,7 +80,8 @@ pub enum AppendOutcome {
         /// Its version.
         actual: Version,
     },
-    /// The shard's epoch is not the writer's: it no longer owns it. Nothing of the unit was stored.
+    /// The shard's epoch is not the writer's, or nobody has claimed the shard yet: it does not own it. Nothing of
+    /// the unit was stored.
     Fenced {
         /// The shard.
         shard: Shard,
@@ -102,6 +104,9 @@ pub struct Committed {
     /// The answer recorded with the command.
     pub answer: Bytes,
 }
+
+/// A command that was stored before: the digest of its request, and its first outcome.
+pub type StoredCommand = ([u8; 32], Committed);
 
 /// Why the store could not answer.
 #[derive(Debug, thiserror::Error)]
@@ -176,9 +181,10 @@ pub enum StreamOrder {
 pub trait EventStore: Send + Sync + 'static {
     /// Stores a batch in order, in one transaction. Units that conflict, repeat or are fenced are left out and
     /// answered as such; the others are stored. Each stream occurs at most once in a batch (guards included).
-    /// The answer has one outcome for each unit.
+    /// The answer has one outcome for each unit. Events are recorded under the name of the node that owns the shard.
     ///
     /// # Errors
+    /// [`StoreError::Failed`] when the batch is malformed ([`super::batch::MalformedBatch`]);
     /// [`StoreError::Unknown`] when it may have been stored: the caller sends the identical batch again.
     fn append<'a>(&'a self, batch: &'a [Append]) -> BoxFuture<'a, Result<Vec<AppendOutcome>, StoreError>>;
 
@@ -198,12 +204,12 @@ pub trait EventStore: Send + Sync + 'static {
         filter: &'a EventFilter,
     ) -> BoxFuture<'a, Result<Vec<RecordedEvent>, StoreError>>;
 
-    /// The first outcome of a command, when it was stored; with the digest of its request.
+    /// A command that was stored before, `None` when it was not.
     fn find_command<'a>(
         &'a self,
         stream: &'a StreamId,
         id: CommandId,
-    ) -> BoxFuture<'a, Result<Option<([u8; 32], Committed)>, StoreError>>;
+    ) -> BoxFuture<'a, Result<Option<StoredCommand>, StoreError>>;
 
     /// Names of streams of a category beyond `after` (exclusive) in the given order, at most `limit`.
     fn list_streams<'a>(
@@ -214,7 +220,7 @@ pub trait EventStore: Send + Sync + 'static {
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<StreamId>, StoreError>>;
 
-    /// Streams with a wake-up row, by due time, at most `limit`, beyond `after` (exclusive, by name).
+    /// Streams with a wake-up row, by name, at most `limit`, beyond `after` (exclusive).
     fn wakeups<'a>(
         &'a self,
         after: Option<&'a StreamId>,

@@ -1,6 +1,7 @@
 //! What the runtime needs from the outside, as traits: the event store, the plugin host, the log of programs,
 //! time and ids. Adapters live outside; nothing here names one.
 
+pub mod batch;
 pub mod clock;
 pub mod event_store;
 pub mod log_store;

@@ -1,4 +1,24 @@
 //! The runtime: supervised actors around the pure domain, and the one way in and out for gateways ([`api`]).
+//!
+//! ```text
+//! api → directory → aggregate actor → committer → store
+//!                        ↑ watch
+//!                     runner → worker → plugin host
+//! ```
+//!
+//! Aggregates decide and record; runners act. No aggregate awaits another inside its handler.
 
+pub mod aggregate;
 pub mod api;
+mod bookmark;
+pub mod committer;
+pub mod inspect;
+mod live;
+pub mod node;
+mod restart;
+mod retry;
+mod runner;
+mod services;
+pub mod supervisor;
 pub mod views;
+mod worker;

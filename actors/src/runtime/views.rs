@@ -187,6 +187,9 @@ pub struct StepView {
     /// When the next attempt is due, while it waits for one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_attempt_at: Option<Timestamp>,
+    /// What its running attempt waits for before its programs can start, for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waiting_for: Option<String>,
     /// Its attempts, oldest first.
     pub attempts: Vec<AttemptView>,
 }

@@ -1,1 +1,11 @@
-//! testkit
+//! What tests of this crate and of the adapters outside share: an in-memory event store, a clock that stands still,
+//! and the conformance suites of the ports. Behind the feature `testkit`; never part of a shipped program.
+
+#[macro_use]
+pub mod conformance;
+
+mod clock;
+mod memory;
+
+pub use clock::ManualClock;
+pub use memory::{Fault, MemoryStore};

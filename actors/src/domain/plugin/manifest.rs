@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::domain::ids::Name;
-use crate::domain::quantity::{Bytes, text_bytes, text_duration};
+use crate::domain::quantity::{Bytes, bytes_text, optional_duration_text};
 
 /// A program FlexCore may run, as the file format has it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -105,7 +105,7 @@ pub struct Capabilities {
 #[serde(default)]
 pub struct Limits {
     /// Resident memory of the whole process tree.
-    #[serde(with = "text_bytes")]
+    #[serde(with = "bytes_text")]
     pub memory: Bytes,
     /// Processors.
     pub cpus: f64,
@@ -114,19 +114,19 @@ pub struct Limits {
     /// Open files.
     pub open_files: u32,
     /// Private scratch space.
-    #[serde(with = "text_bytes")]
+    #[serde(with = "bytes_text")]
     pub scratch: Bytes,
     /// The longest Singer line.
-    #[serde(with = "text_bytes")]
+    #[serde(with = "bytes_text")]
     pub line: Bytes,
     /// Log and result; a relayed stream is never capped.
-    #[serde(with = "text_bytes")]
+    #[serde(with = "bytes_text")]
     pub output: Bytes,
     /// Processor time; none is unlimited.
-    #[serde(with = "text_duration", skip_serializing_if = "Option::is_none")]
+    #[serde(with = "optional_duration_text", skip_serializing_if = "Option::is_none")]
     pub cpu_time: Option<Duration>,
     /// Time from start to end; none is unlimited.
-    #[serde(with = "text_duration", skip_serializing_if = "Option::is_none")]
+    #[serde(with = "optional_duration_text", skip_serializing_if = "Option::is_none")]
     pub wall_time: Option<Duration>,
     /// The largest file it may write; none is unlimited.
     #[serde(skip_serializing_if = "Option::is_none")]

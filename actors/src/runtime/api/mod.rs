@@ -1,7 +1,12 @@
 //! The one way in for gateways (HTTP, command line, later gRPC): commands and queries as typed calls. Gateways hold
 //! an [`Api`], never an actor or a channel.
 
+mod commands;
+mod project;
+mod queries;
+
 use std::str::FromStr;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -9,12 +14,9 @@ use serde_json::Value;
 
 use crate::domain::ids::{CommandId, CorrelationId, ExecutionId, Name, Position, StreamId, Version};
 use crate::domain::problem::Problems;
-use crate::ports::log_store::LogLine;
 
-use super::views::{
-    ActorView, BookmarkView, EventView, ExecutionView, NodeStatus, Page, PipelineView, PluginView,
-    RevisionView,
-};
+use super::node::Tree;
+use super::services::Services;
 
 /// A command as the contract has it.
 #[derive(Debug, Clone, PartialEq)]
@@ -214,4 +216,14 @@ pub struct PageRequest {
 
 /// The node, for gateways. Cheap to clone.
 #[derive(Clone)]
-pub struct Api {}
+pub struct Api {
+    services: Arc<Services>,
+    tree: Tree,
+    started_at: Timestamp,
+}
+
+impl Api {
+    pub(super) const fn new(services: Arc<Services>, tree: Tree, started_at: Timestamp) -> Self {
+        Self { services, tree, started_at }
+    }
+}

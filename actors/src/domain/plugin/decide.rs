@@ -1,0 +1,256 @@
+//! What a plugin can be asked to do, and what comes of it.
+
+use jiff::Timestamp;
+
+use super::events::{
+    AttemptId, PluginDisabled, PluginEnabled, PluginEvent, PluginExecutionCompleted, PluginExecutionStarted,
+    PluginQuarantined, PluginRegistered, PluginReleased, PluginRetired, PluginRevised,
+};
+use super::manifest::Manifest;
+use super::state::{Plugin, Status};
+use crate::domain::aggregate::{Aggregate, Answer, Decision, Recorded, Rejection};
+use crate::domain::codec::Encoded;
+use crate::domain::ids::{Category, ExecutionId, Incarnation, StreamId};
+use crate::domain::outcome::{Cause, CauseKind, Usage};
+use crate::limits::CIRCUIT_FAILURES;
+
+/// What a plugin can be asked to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum PluginCommand {
+    /// Make it known, and allow its execution.
+    Register(Box<Manifest>),
+    /// Replace its manifest.
+    Revise(Box<Manifest>),
+    /// Allow its execution.
+    Enable,
+    /// Refuse its execution for now.
+    Disable,
+    /// Never execute it again.
+    Retire,
+    /// Close its circuit.
+    Release,
+    /// Execute it alone: opens an execution stream.
+    Execute {
+        /// The new execution.
+        execution: ExecutionId,
+        /// Its first event, built by the execution's own module.
+        queued: Encoded,
+    },
+    /// Take a permit for an attempt.
+    Admit {
+        /// The attempt.
+        attempt: AttemptId,
+        /// How many programs.
+        programs: u32,
+        /// The life of the node that will run them.
+        incarnation: Incarnation,
+    },
+    /// Everything started for an attempt is gone.
+    Complete {
+        /// The attempt.
+        attempt: AttemptId,
+        /// The life of the node that ran it.
+        incarnation: Incarnation,
+        /// Why it did not complete.
+        cause: Option<Cause>,
+        /// What it used.
+        usage: Usage,
+    },
+    /// Nodes other than this one are gone: what they ran is lost.
+    LoseOthers {
+        /// The one life that goes on.
+        survivor: Incarnation,
+    },
+}
+
+impl Aggregate for Plugin {
+    type Command = PluginCommand;
+    type Event = PluginEvent;
+    const CATEGORY: Category = Category::Plugin;
+
+    fn decide(&self, command: PluginCommand, now: Timestamp) -> Result<Decision<PluginEvent>, Rejection> {
+        let Some(manifest) = &self.manifest else {
+            return match command {
+                PluginCommand::Register(manifest) => Ok(Decision::events(vec![
+                    PluginRegistered { manifest: *manifest }.into(),
+                    PluginEnabled {}.into(),
+                ])),
+                _ => Err(Rejection::NotFound),
+            };
+        };
+        match command {
+            PluginCommand::Register(_) => Err(self.already_known(manifest)),
+            PluginCommand::Revise(new) if self.status != Status::Retired && *new == *manifest => {
+                Ok(Decision::nothing())
+            }
+            PluginCommand::Revise(new) => {
+                self.unless_retired(manifest, PluginRevised { manifest: *new }.into())
+            }
+            PluginCommand::Enable if self.status == Status::Enabled => Ok(Decision::nothing()),
+            PluginCommand::Enable => self.unless_retired(manifest, PluginEnabled {}.into()),
+            PluginCommand::Disable if self.status == Status::Disabled => Ok(Decision::nothing()),
+            PluginCommand::Disable => self.unless_retired(manifest, PluginDisabled {}.into()),
+            PluginCommand::Retire if self.status == Status::Retired => Ok(Decision::nothing()),
+            PluginCommand::Retire => Ok(Decision::events(vec![PluginRetired {}.into()])),
+            PluginCommand::Release if self.quarantined.is_none() => Ok(Decision::nothing()),
+            PluginCommand::Release => Ok(Decision::events(vec![PluginReleased {}.into()])),
+            PluginCommand::Execute { execution, queued } => self.execute(manifest, execution, queued, now),
+            PluginCommand::Admit { attempt, programs, incarnation } => {
+                self.admit(manifest, attempt, programs, incarnation, now)
+            }
+            PluginCommand::Complete { attempt, incarnation, cause, usage } => {
+                self.complete(manifest, attempt, incarnation, cause, usage, now)
+            }
+            PluginCommand::LoseOthers { survivor } => Ok(self.lose_others(manifest, survivor)),
+        }
+    }
+
+    fn apply(&mut self, event: &PluginEvent, recorded: Recorded) {
+        self.change(event, recorded);
+    }
+}
+
+impl Plugin {
+    fn already_known(&self, manifest: &Manifest) -> Rejection {
+        let name = &manifest.name;
+        Rejection::Exists(match self.status {
+            Status::Retired => {
+                format!("plugin {name} is retired and its name stays reserved: choose another name")
+            }
+            _ => format!("plugin {name} exists already: revise it with PUT, or choose another name"),
+        })
+    }
+
+    fn unless_retired(
+        &self,
+        manifest: &Manifest,
+        event: PluginEvent,
+    ) -> Result<Decision<PluginEvent>, Rejection> {
+        if self.status == Status::Retired {
+            return Err(Rejection::WrongState(format!("plugin {} is retired", manifest.name)));
+        }
+        Ok(Decision::events(vec![event]))
+    }
+
+    /// Whether it may be executed at all, circuit and permits apart.
+    fn executable(&self, manifest: &Manifest) -> Result<(), Rejection> {
+        match self.status {
+            Status::Enabled => Ok(()),
+            status => {
+                let (name, status) = (&manifest.name, status.as_str());
+                Err(Rejection::WrongState(format!("plugin {name} is {status}: enable it first")))
+            }
+        }
+    }
+
+    fn execute(
+        &self,
+        manifest: &Manifest,
+        execution: ExecutionId,
+        queued: Encoded,
+        now: Timestamp,
+    ) -> Result<Decision<PluginEvent>, Rejection> {
+        self.executable(manifest)?;
+        let stream = StreamId::execution(execution);
+        Ok(Decision {
+            events: Vec::new(),
+            opens: vec![(stream.clone(), vec![queued])],
+            wakeups: vec![(stream, Some(now))],
+            answer: Answer { execution_id: Some(execution) },
+        })
+    }
+
+    fn admit(
+        &self,
+        manifest: &Manifest,
+        attempt: AttemptId,
+        programs: u32,
+        incarnation: Incarnation,
+        now: Timestamp,
+    ) -> Result<Decision<PluginEvent>, Rejection> {
+        if self.running.contains_key(&attempt) {
+            return Ok(Decision::nothing());
+        }
+        self.executable(manifest)?;
+        let name = &manifest.name;
+        if programs > manifest.concurrency {
+            let limit = manifest.concurrency;
+            return Err(Rejection::WrongState(format!(
+                "the step needs {programs} programs of plugin {name} at once, whose concurrency is {limit}: raise it"
+            )));
+        }
+        if let Some(cause) = &self.quarantined {
+            let why = &cause.message;
+            return Err(Rejection::Wait(format!(
+                "plugin {name} is quarantined ({why}): an operator has to release it"
+            )));
+        }
+        if self.programs_running() + programs > manifest.concurrency {
+            return Err(Rejection::Wait(format!(
+                "all {} permits of plugin {name} are in use",
+                manifest.concurrency
+            )));
+        }
+        let started = PluginExecutionStarted {
+            attempt,
+            programs,
+            incarnation,
+            plugin_version: manifest.version.clone(),
+            capabilities: manifest.capabilities.clone(),
+        };
+        let mut decision = Decision::events(vec![started.into()]);
+        decision.wakeups = vec![(StreamId::plugin(name), Some(now))];
+        Ok(decision)
+    }
+
+    fn complete(
+        &self,
+        manifest: &Manifest,
+        attempt: AttemptId,
+        incarnation: Incarnation,
+        cause: Option<Cause>,
+        usage: Usage,
+        now: Timestamp,
+    ) -> Result<Decision<PluginEvent>, Rejection> {
+        match self.running.get(&attempt) {
+            None => return Ok(Decision::nothing()),
+            Some(permit) if permit.incarnation != incarnation => {
+                return Err(Rejection::Stale("the attempt was given to another node".to_owned()));
+            }
+            Some(_) => {}
+        }
+        let failures = self.recent_crashes(now) + 1;
+        let opens = self.quarantined.is_none() && failures >= CIRCUIT_FAILURES;
+        let crash = cause.clone().filter(|cause| cause.kind.opens_circuit() && opens);
+        let mut decision = Decision::events(vec![PluginExecutionCompleted { attempt, cause, usage }.into()]);
+        if let Some(cause) = crash {
+            let failures = u32::try_from(failures).unwrap_or(u32::MAX);
+            decision.events.push(PluginQuarantined { cause, failures }.into());
+        }
+        if self.running.len() == 1 {
+            decision.wakeups = vec![(StreamId::plugin(&manifest.name), None)];
+        }
+        Ok(decision)
+    }
+
+    fn lose_others(&self, manifest: &Manifest, survivor: Incarnation) -> Decision<PluginEvent> {
+        let lost = self.running.iter().filter(|(_, permit)| permit.incarnation != survivor);
+        let events: Vec<PluginEvent> = lost
+            .map(|(attempt, _)| {
+                let cause = Cause::new(CauseKind::LostNode, "the node that ran it ended without a word");
+                PluginExecutionCompleted {
+                    attempt: attempt.clone(),
+                    cause: Some(cause),
+                    usage: Usage::default(),
+                }
+                .into()
+            })
+            .collect();
+        let clears = events.len() == self.running.len();
+        let mut decision = Decision::events(events);
+        if clears {
+            decision.wakeups = vec![(StreamId::plugin(&manifest.name), None)];
+        }
+        decision
+    }
+}

@@ -1,0 +1,285 @@
+//! The actor itself: recover, decide, commit, apply, reply.
+
+use std::sync::Arc;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::directory::Shared;
+use super::handle::{Slot, Submission, SubmitError, Submitted};
+use crate::domain::aggregate::{Aggregate, Answer, Decision, Recorded};
+use crate::domain::codec::{Encoded, EventSet, from_bytes, to_bytes};
+use crate::domain::event::NewEvent;
+use crate::domain::ids::{EventId, StreamId, Version};
+use crate::limits::{CONFLICT_RETRIES, MAX_EVENT_BYTES, RECOVERY_PAGE};
+use crate::ports::event_store::{
+    Append, AppendOutcome, CommandRecord, Committed, StoreError, StreamAppend, Wakeup,
+};
+use crate::runtime::committer::CommitError;
+
+/// What an aggregate can be told. A permit is held from the sender to the end of the handling.
+pub enum Msg<A: Aggregate> {
+    Submit(
+        Box<Submission<A::Command>>,
+        oneshot::Sender<Result<Submitted, SubmitError>>,
+        OwnedSemaphorePermit,
+    ),
+    Read(oneshot::Sender<Result<Arc<A>, SubmitError>>, OwnedSemaphorePermit),
+}
+
+pub struct AggregateActor<A: Aggregate> {
+    pub(super) slot: Arc<Slot<A>>,
+    pub(super) shared: Arc<Shared>,
+}
+
+/// The folded state, or nothing while it has to be (re)loaded.
+pub struct Folded<A> {
+    state: Option<Arc<A>>,
+    version: Version,
+}
+
+impl<A: Aggregate> Actor for AggregateActor<A> {
+    type Msg = Msg<A>;
+    type State = Folded<A>;
+    type Arguments = ();
+
+    async fn pre_start(&self, _: ActorRef<Msg<A>>, (): ()) -> Result<Folded<A>, ActorProcessingErr> {
+        // recovery waits for the first message: a failure here would yield no supervision event
+        Ok(Folded { state: None, version: Version(0) })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Msg<A>>,
+        message: Msg<A>,
+        folded: &mut Folded<A>,
+    ) -> Result<(), ActorProcessingErr> {
+        let _busy = self.slot.probe.busy();
+        match message {
+            Msg::Submit(submission, reply, _permit) => {
+                let result = self.submit(&submission, folded).await;
+                if matches!(result, Err(SubmitError::Fenced)) {
+                    self.shared.superseded.cancel();
+                    myself.stop(Some("fenced".to_owned()));
+                }
+                reply.send(result).unwrap_or_default();
+            }
+            Msg::Read(reply, _permit) => {
+                let state = self.load(folded).await;
+                reply.send(state).unwrap_or_default();
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<A: Aggregate> AggregateActor<A> {
+    async fn submit(
+        &self,
+        submission: &Submission<A::Command>,
+        folded: &mut Folded<A>,
+    ) -> Result<Submitted, SubmitError> {
+        if submission.idempotent
+            && let Some(first) = self.first_answer(submission).await?
+        {
+            return Ok(first);
+        }
+        for _ in 0..=CONFLICT_RETRIES {
+            let state = self.load(folded).await?;
+            if let Some(expected) = submission.if_match.filter(|v| *v != folded.version) {
+                return Err(SubmitError::PreconditionFailed { expected, actual: folded.version });
+            }
+            let decision = state.decide(submission.command.clone(), self.shared.clock.now())?;
+            if let Some(done) = self.commit(submission, decision, folded).await? {
+                return Ok(done);
+            }
+        }
+        Err(SubmitError::Unavailable(format!("{} is written by someone else all the time", self.slot.stream)))
+    }
+
+    /// Commits a decision. `None` when another writer was first: the state was dropped, decide again.
+    async fn commit(
+        &self,
+        submission: &Submission<A::Command>,
+        decision: Decision<A::Event>,
+        folded: &mut Folded<A>,
+    ) -> Result<Option<Submitted>, SubmitError> {
+        let answer = decision.answer.clone();
+        let events = decision.events.clone();
+        if events.is_empty()
+            && !submission.idempotent
+            && decision.opens.is_empty()
+            && decision.wakeups.is_empty()
+        {
+            let position = self.shared.committer.metrics().position();
+            return Ok(Some(Submitted { version: folded.version, position, events: 0, answer }));
+        }
+        let append = self.append(submission, decision, folded.version)?;
+        match self.shared.committer.append(append).await {
+            Ok(AppendOutcome::Committed(committed)) => {
+                self.apply(folded, &events, &committed);
+                Ok(Some(submitted(&committed, folded.version, answer)))
+            }
+            Ok(AppendOutcome::Duplicate(committed)) => {
+                folded.state = None;
+                self.load(folded).await?;
+                Ok(Some(from_first(&committed)))
+            }
+            Ok(AppendOutcome::CommandReused) => Err(SubmitError::CommandReused),
+            Ok(AppendOutcome::Conflict { stream, .. })
+                if submission.guard.as_ref().is_some_and(|g| g.0 == stream) =>
+            {
+                Err(SubmitError::GuardFailed)
+            }
+            Ok(AppendOutcome::Conflict { .. }) => {
+                folded.state = None;
+                Ok(None)
+            }
+            Ok(AppendOutcome::Fenced { .. }) => {
+                folded.state = None;
+                Err(SubmitError::Fenced)
+            }
+            Err(error) => {
+                if error == CommitError::Unknown {
+                    folded.state = None;
+                }
+                Err(SubmitError::Unavailable(error.to_string()))
+            }
+        }
+    }
+
+    fn append(
+        &self,
+        submission: &Submission<A::Command>,
+        decision: Decision<A::Event>,
+        expected: Version,
+    ) -> Result<Append, SubmitError> {
+        let encoded: Vec<Encoded> = decision.events.iter().map(EventSet::encode).collect();
+        let own_events = encoded.len() as u64;
+        let mut streams = vec![self.stream_append(self.slot.stream.clone(), expected, encoded)?];
+        for (stream, events) in decision.opens {
+            streams.push(self.stream_append(stream, Version(0), events)?);
+        }
+        if let Some((stream, version)) = submission.guard.clone() {
+            streams.push(self.stream_append(stream, version, Vec::new())?);
+        }
+        let wakeups = decision.wakeups.into_iter().map(|(stream, due)| Wakeup { stream, due }).collect();
+        let command = CommandRecord {
+            stream: self.slot.stream.clone(),
+            id: submission.id,
+            request_hash: submission.request_hash,
+            answer: to_bytes(&FirstAnswer {
+                version: Version(expected.0 + own_events),
+                answer: decision.answer,
+            }),
+        };
+        Ok(Append { command, origin: submission.origin.clone(), streams, wakeups })
+    }
+
+    fn stream_append(
+        &self,
+        stream: StreamId,
+        expected: Version,
+        events: Vec<Encoded>,
+    ) -> Result<StreamAppend, SubmitError> {
+        if let Some(large) = events.iter().find(|e| e.payload.len() > MAX_EVENT_BYTES) {
+            let (kind, size) = (large.kind, large.payload.len());
+            let mut problems = crate::domain::problem::Problems::default();
+            problems
+                .add("", format!("{kind} would be {size} bytes; at most {MAX_EVENT_BYTES} can be stored"));
+            return Err(crate::domain::aggregate::Rejection::Invalid(problems).into());
+        }
+        let fresh = |e: Encoded| NewEvent {
+            id: EventId(self.shared.ids.uuid()),
+            kind: e.kind,
+            schema_version: e.schema_version,
+            payload: e.payload,
+        };
+        let epoch = self.shared.epochs[usize::from(stream.shard().0)];
+        Ok(StreamAppend { stream, epoch, expected, events: events.into_iter().map(fresh).collect() })
+    }
+
+    fn apply(&self, folded: &mut Folded<A>, events: &[A::Event], committed: &Committed) {
+        let mut state = folded.state.take().unwrap_or_default();
+        if !events.is_empty() {
+            let state = Arc::make_mut(&mut state);
+            for event in events {
+                folded.version = Version(folded.version.0 + 1);
+                state.apply(event, Recorded { version: folded.version, at: committed.at });
+            }
+        }
+        self.publish(folded, state);
+    }
+
+    fn publish(&self, folded: &mut Folded<A>, state: Arc<A>) {
+        let epoch = self.shared.epochs[usize::from(self.slot.stream.shard().0)];
+        self.slot.probe.set_version(folded.version, epoch.0);
+        folded.state = Some(Arc::clone(&state));
+        self.slot.state.send_replace(state);
+    }
+
+    /// The state, folded from the stream when it is not in memory.
+    async fn load(&self, folded: &mut Folded<A>) -> Result<Arc<A>, SubmitError> {
+        if let Some(state) = &folded.state {
+            return Ok(Arc::clone(state));
+        }
+        let _recovering = self.shared.recoveries.acquire().await;
+        let (mut state, mut version) = (A::default(), Version(0));
+        loop {
+            let page = self.shared.store.read_stream(&self.slot.stream, version, RECOVERY_PAGE).await;
+            let page = page.map_err(|error| self.unreadable(&error))?;
+            for recorded in &page {
+                let event = A::Event::decode(&recorded.kind, recorded.schema_version, &recorded.payload).map_err(|error| {
+                    tracing::error!(stream = %self.slot.stream, version = %recorded.version, %error, "event cannot be read");
+                    SubmitError::Unavailable(format!("{} cannot be read: {error}", self.slot.stream))
+                })?;
+                state.apply(&event, Recorded { version: recorded.version, at: recorded.recorded_at });
+                version = recorded.version;
+            }
+            if page.len() < RECOVERY_PAGE {
+                break;
+            }
+        }
+        folded.version = version;
+        let state = Arc::new(state);
+        self.publish(folded, Arc::clone(&state));
+        Ok(state)
+    }
+
+    async fn first_answer(
+        &self,
+        submission: &Submission<A::Command>,
+    ) -> Result<Option<Submitted>, SubmitError> {
+        let found = self.shared.store.find_command(&self.slot.stream, submission.id).await;
+        match found.map_err(|error| self.unreadable(&error))? {
+            Some((hash, _)) if hash != submission.request_hash => Err(SubmitError::CommandReused),
+            Some((_, committed)) => Ok(Some(from_first(&committed))),
+            None => Ok(None),
+        }
+    }
+
+    fn unreadable(&self, error: &StoreError) -> SubmitError {
+        tracing::warn!(stream = %self.slot.stream, error = error as &dyn std::error::Error, "stream cannot be read");
+        SubmitError::Unavailable(error.to_string())
+    }
+}
+
+fn submitted(committed: &Committed, version: Version, answer: Answer) -> Submitted {
+    Submitted { version, position: committed.position, events: committed.events, answer }
+}
+
+/// What is stored with a command, so that its repetition gets the first answer.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct FirstAnswer {
+    version: Version,
+    #[serde(flatten)]
+    answer: Answer,
+}
+
+/// The first answer of a repeated command.
+fn from_first(committed: &Committed) -> Submitted {
+    let first = from_bytes(&committed.answer);
+    let FirstAnswer { version, answer } =
+        first.unwrap_or(FirstAnswer { version: committed.first_version, answer: Answer::default() });
+    submitted(committed, version, answer)
+}

@@ -1,0 +1,374 @@
+//! Queries of the contract. One resource is read from its aggregate and reflects every acknowledged command; lists
+//! go through the streams of the store, a page at a time.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::super::aggregate::Directory;
+use super::super::node::ROOT;
+use super::super::views::{
+    ActorView, BookmarkView, DependencyView, EventView, ExecutionView, NodeMetrics, NodeStatus, Page,
+    PipelineView, PluginView, RevisionView,
+};
+use super::commands::{not_found, refused};
+use super::project::{self, ExecutionContext};
+use super::{Api, ApiError, EventQuery, ExecutionFilter, PageRequest};
+use crate::domain::aggregate::Aggregate;
+use crate::domain::execution::Execution;
+use crate::domain::ids::{Category, CorrelationId, ExecutionId, Name, Position, StreamId, Version};
+use crate::domain::pipeline::Pipeline;
+use crate::domain::plugin::Plugin;
+use crate::limits::RECOVERY_PAGE;
+use crate::ports::event_store::{EventFilter, StoreError, StreamOrder};
+use crate::ports::log_store::LogLine;
+
+/// Streams looked at for one page of a filtered list: a page may be shorter than its limit and still have a next.
+const SCAN: usize = 2_000;
+
+impl Api {
+    /// One pipeline.
+    ///
+    /// # Errors
+    /// When it does not exist, or the store is away.
+    pub async fn pipeline(&self, name: &Name) -> Result<PipelineView, ApiError> {
+        let state = self.read_pipeline(name).await?;
+        project::pipeline(&state).ok_or_else(|| not_found("pipeline", name.as_str()))
+    }
+
+    /// Pipelines by name.
+    ///
+    /// # Errors
+    /// When the cursor is none of ours, or the store is away.
+    pub async fn pipelines(&self, page: PageRequest) -> Result<Page<PipelineView>, ApiError> {
+        self.list(&self.services.pipelines, &page, StreamOrder::Ascending, |_, state| {
+            project::pipeline(state)
+        })
+        .await
+    }
+
+    /// The revisions of a pipeline, oldest first.
+    ///
+    /// # Errors
+    /// When the pipeline does not exist, or the store is away.
+    pub async fn revisions(&self, name: &Name) -> Result<Page<RevisionView>, ApiError> {
+        self.pipeline(name).await?;
+        let mut items = Vec::new();
+        for event in self.all_events(&StreamId::pipeline(name)).await? {
+            let is_revision = matches!(event.kind.as_str(), "PipelineCreated" | "PipelineRevised");
+            if let (true, Some(definition)) = (is_revision, event.data.get("definition")) {
+                let revision = event.data.get("revision").and_then(Value::as_u64).unwrap_or(1);
+                let (definition, actor) = (definition.clone(), event.metadata.actor.clone());
+                items.push(RevisionView { revision, created_at: event.timestamp, actor, definition });
+            }
+        }
+        Ok(self.page(items, None))
+    }
+
+    /// The bookmarks of a pipeline.
+    ///
+    /// # Errors
+    /// When the pipeline does not exist, or the store is away.
+    pub async fn bookmarks(&self, name: &Name) -> Result<Page<BookmarkView>, ApiError> {
+        let state = self.read_pipeline(name).await?;
+        state.definition.as_ref().ok_or_else(|| not_found("pipeline", name.as_str()))?;
+        Ok(self.page(project::bookmarks(&state), None))
+    }
+
+    /// One plugin.
+    ///
+    /// # Errors
+    /// When it does not exist, or the store is away.
+    pub async fn plugin(&self, name: &Name) -> Result<PluginView, ApiError> {
+        let state = self.read_plugin(name).await?;
+        project::plugin(&state, self.services.shared.clock.now())
+            .ok_or_else(|| not_found("plugin", name.as_str()))
+    }
+
+    /// Plugins by name.
+    ///
+    /// # Errors
+    /// When the cursor is none of ours, or the store is away.
+    pub async fn plugins(&self, page: PageRequest) -> Result<Page<PluginView>, ApiError> {
+        let now = self.services.shared.clock.now();
+        self.list(&self.services.plugins, &page, StreamOrder::Ascending, |_, state| {
+            project::plugin(state, now)
+        })
+        .await
+    }
+
+    /// One execution, live while it runs.
+    ///
+    /// # Errors
+    /// When it does not exist, or the store is away.
+    pub async fn execution(&self, id: ExecutionId) -> Result<ExecutionView, ApiError> {
+        let stream = StreamId::execution(id);
+        let state = self.read(&self.services.executions, &stream).await?;
+        let last = Version(state.version.0.saturating_sub(1));
+        let last = self.services.shared.store.read_stream(&stream, last, 1).await.map_err(store_away)?;
+        let last = last.first().map(|event| (event.origin.correlation_id, event.position));
+        let view = last.and_then(|(correlation_id, position)| {
+            let live = &self.services.live;
+            project::execution(&state, &ExecutionContext { id, correlation_id, position, live })
+        });
+        view.ok_or_else(|| not_found("execution", &id.to_string()))
+    }
+
+    /// Executions, newest first.
+    ///
+    /// # Errors
+    /// When the cursor is none of ours, or the store is away.
+    pub async fn executions(
+        &self,
+        filter: ExecutionFilter,
+        page: PageRequest,
+    ) -> Result<Page<ExecutionView>, ApiError> {
+        let (live, position) =
+            (Arc::clone(&self.services.live), self.services.shared.committer.metrics().position());
+        let view = |stream: &StreamId, state: &Execution| {
+            let id = stream.id().parse().ok()?;
+            let correlation_id = CorrelationId(uuid::Uuid::nil());
+            let view =
+                project::execution(state, &ExecutionContext { id, correlation_id, position, live: &live })?;
+            filter.admits(&view).then_some(view)
+        };
+        let mut page = self.list(&self.services.executions, &page, StreamOrder::Descending, view).await?;
+        for item in &mut page.items {
+            let last = Version(item.version.0.saturating_sub(1));
+            let stream = StreamId::execution(item.id);
+            let last = self.services.shared.store.read_stream(&stream, last, 1).await.map_err(store_away)?;
+            if let Some(event) = last.first() {
+                (item.correlation_id, item.position) = (event.origin.correlation_id, event.position);
+            }
+        }
+        Ok(page)
+    }
+
+    /// Waits until the execution has ended, or until `timeout`; returns its view either way.
+    ///
+    /// # Errors
+    /// When it does not exist, or the store is away.
+    pub async fn wait_execution(
+        &self,
+        id: ExecutionId,
+        timeout: Duration,
+    ) -> Result<ExecutionView, ApiError> {
+        let stream = StreamId::execution(id);
+        let followed = self.services.executions.follow(&stream).await;
+        let (state, mut changes) = followed.map_err(|error| refused(error, "execution", stream.id()))?;
+        if state.phase.is_some() && !state.ended() {
+            let ended = changes.wait_for(|state| state.ended());
+            tokio::time::timeout(timeout, ended).await.map(drop).unwrap_or_default();
+        }
+        self.execution(id).await
+    }
+
+    /// Log lines of an execution from line number `after`, at most `limit`, and the number to go on from.
+    ///
+    /// # Errors
+    /// When the execution does not exist, or its log cannot be read.
+    pub async fn logs(
+        &self,
+        id: ExecutionId,
+        after: u64,
+        limit: usize,
+    ) -> Result<(Vec<LogLine>, u64), ApiError> {
+        if after == 0 {
+            self.execution(id).await?;
+        }
+        self.services.logs.read(id, after, limit).await.map_err(|error| {
+            tracing::error!(execution = %id, error = &error as &dyn std::error::Error, "log cannot be read");
+            ApiError::Internal
+        })
+    }
+
+    /// Events in the order of the store. `next_cursor` is the last position as text, when there may be more.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn events(&self, query: EventQuery) -> Result<Page<EventView>, ApiError> {
+        let filter =
+            EventFilter { stream: query.stream, kind: query.event_type, from: query.from, to: query.to };
+        let events = self
+            .services
+            .shared
+            .store
+            .read_all(query.after, query.limit, &filter)
+            .await
+            .map_err(store_away)?;
+        let full = events.len() == query.limit;
+        let next_cursor = events.last().filter(|_| full).map(|event| event.position.to_string());
+        Ok(self.page(events.into_iter().map(project::event).collect(), next_cursor))
+    }
+
+    /// The actors as a tree; never waits for one.
+    #[must_use]
+    pub fn actors(&self) -> ActorView {
+        self.services.inspector.tree(ROOT).unwrap_or_else(|| self.root_gone())
+    }
+
+    /// The actor of a stream's aggregate, when it is in memory; never waits for it.
+    #[must_use]
+    pub fn aggregate(&self, stream: &StreamId) -> Option<ActorView> {
+        self.services.inspector.one(stream.as_str())
+    }
+
+    /// What the node is and does; asks each dependency.
+    pub async fn status(&self) -> NodeStatus {
+        let asked = Instant::now();
+        let head = tokio::time::timeout(Duration::from_secs(2), self.services.shared.store.head()).await;
+        let error = match head {
+            Ok(Ok(_)) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some("it did not answer within 2s".to_owned()),
+        };
+        let store = DependencyView {
+            status: if error.is_none() { "up" } else { "down" },
+            latency_ms: asked.elapsed().as_secs_f64() * 1e3,
+            error,
+        };
+        let draining =
+            self.services.draining.is_cancelled() || self.services.shared.superseded.is_cancelled();
+        NodeStatus {
+            service: "flexcore",
+            version: env!("CARGO_PKG_VERSION"),
+            node: self.services.node.clone(),
+            incarnation: self.services.incarnation.to_string(),
+            started_at: self.started_at,
+            ready: store.error.is_none() && !draining,
+            dependencies: [("event_store", store)].into(),
+            metrics: self.metrics(),
+        }
+    }
+
+    /// Counters since the node started, and gauges; asks nobody.
+    #[must_use]
+    pub fn metrics(&self) -> NodeMetrics {
+        let (live, commits) = (&self.services.live, self.services.shared.committer.metrics());
+        NodeMetrics {
+            actors: self.services.inspector.len() as u64,
+            executions_running: live.running.load(Relaxed),
+            executions_completed: live.completed.load(Relaxed),
+            executions_failed: live.failed.load(Relaxed),
+            executions_cancelled: live.cancelled.load(Relaxed),
+            programs_started: live.programs.load(Relaxed),
+            events_appended: commits.events.load(Relaxed),
+            commits: commits.commits.load(Relaxed),
+            records: live.records.load(Relaxed),
+            bytes: live.bytes.load(Relaxed),
+            position: commits.position().0,
+            actor_restarts: self.services.inspector.restarts(),
+        }
+    }
+
+    pub(super) async fn read_pipeline(&self, name: &Name) -> Result<Arc<Pipeline>, ApiError> {
+        self.read(&self.services.pipelines, &StreamId::pipeline(name)).await
+    }
+
+    pub(super) async fn read_plugin(&self, name: &Name) -> Result<Arc<Plugin>, ApiError> {
+        self.read(&self.services.plugins, &StreamId::plugin(name)).await
+    }
+
+    async fn read<A: Aggregate>(
+        &self,
+        directory: &Directory<A>,
+        stream: &StreamId,
+    ) -> Result<Arc<A>, ApiError> {
+        directory.read(stream).await.map_err(|error| refused(error, A::CATEGORY.as_str(), stream.id()))
+    }
+
+    async fn list<A: Aggregate, V>(
+        &self,
+        directory: &Directory<A>,
+        page: &PageRequest,
+        order: StreamOrder,
+        view: impl Fn(&StreamId, &A) -> Option<V>,
+    ) -> Result<Page<V>, ApiError> {
+        let mut after = page.cursor.as_deref().map(|cursor| read_cursor(cursor, A::CATEGORY)).transpose()?;
+        let (mut items, mut scanned) = (Vec::new(), 0);
+        loop {
+            let wanted = page.limit - items.len();
+            let streams = self.services.shared.store.list_streams(A::CATEGORY, after.as_ref(), order, wanted);
+            let streams = streams.await.map_err(store_away)?;
+            let exhausted = streams.len() < wanted;
+            scanned += streams.len();
+            for stream in streams {
+                let state = self.read(directory, &stream).await?;
+                items.extend(view(&stream, &state));
+                after = Some(stream);
+            }
+            if exhausted || items.len() >= page.limit || scanned >= SCAN {
+                let next = after.filter(|_| !exhausted).map(|stream| stream.id().to_owned());
+                return Ok(self.page(items, next));
+            }
+        }
+    }
+
+    async fn all_events(&self, stream: &StreamId) -> Result<Vec<EventView>, ApiError> {
+        let (mut events, mut after) = (Vec::new(), Version(0));
+        loop {
+            let page = self
+                .services
+                .shared
+                .store
+                .read_stream(stream, after, RECOVERY_PAGE)
+                .await
+                .map_err(store_away)?;
+            let full = page.len() == RECOVERY_PAGE;
+            after = page.last().map_or(after, |event| event.version);
+            events.extend(page.into_iter().map(project::event));
+            if !full {
+                return Ok(events);
+            }
+        }
+    }
+
+    fn page<T>(&self, items: Vec<T>, next_cursor: Option<String>) -> Page<T> {
+        Page { items, next_cursor, position: self.position() }
+    }
+
+    fn position(&self) -> Position {
+        self.services.shared.committer.metrics().position()
+    }
+
+    fn root_gone(&self) -> ActorView {
+        ActorView {
+            id: ROOT.to_owned(),
+            kind: "supervisor",
+            state: "stopped",
+            mailbox: 0,
+            busy_ms: 0,
+            handled: 0,
+            restarts: 0,
+            last_error: None,
+            version: None,
+            epoch: None,
+            node: self.services.node.clone(),
+            children: Vec::new(),
+        }
+    }
+}
+
+impl ExecutionFilter {
+    fn admits(&self, view: &ExecutionView) -> bool {
+        let same = |wanted: &Option<String>, found: &str| wanted.as_ref().is_none_or(|w| w == found);
+        same(&self.status, view.status)
+            && same(&self.kind, view.kind)
+            && self.pipeline.as_ref().is_none_or(|name| view.pipeline.as_ref() == Some(name))
+            && self.plugin.as_ref().is_none_or(|name| view.plugin.as_ref() == Some(name))
+            && self.from.is_none_or(|from| view.queued_at >= from)
+            && self.to.is_none_or(|to| view.queued_at < to)
+    }
+}
+
+fn read_cursor(cursor: &str, category: Category) -> Result<StreamId, ApiError> {
+    let stream = format!("{}-{cursor}", category.as_str()).parse();
+    stream.map_err(|_| ApiError::Malformed("cursor: not one that a page named as its next_cursor".to_owned()))
+}
+
+fn store_away(error: StoreError) -> ApiError {
+    tracing::warn!(error = &error as &dyn std::error::Error, "store cannot be read");
+    ApiError::Unavailable { what: "the event store".to_owned(), retry_after: 1 }
+}

@@ -1,0 +1,253 @@
+//! The group committer: takes everything that waits when the previous commit has returned, and stores it in one
+//! transaction. No timer: under load batches grow by themselves, idle a single append goes at once.
+//!
+//! An ambiguous commit (the connection was lost between commit and answer) is resolved by sending the identical
+//! batch again: the command ids in it make the store answer with the first outcome.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use super::inspect::Probe;
+use super::supervisor::{Child, SupervisorHandle};
+use crate::domain::ids::{Position, StreamId};
+use crate::limits::{COMMIT_BATCH, COMMIT_QUEUE, COMMIT_RESEND_INITIAL, COMMIT_RESEND_MAX, COMMIT_RESENDS};
+use crate::ports::EventStore;
+use crate::ports::event_store::{Append, AppendOutcome};
+
+/// Why an append has no outcome.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CommitError {
+    /// Certainly not stored: the store is away.
+    #[error("the event store is unavailable")]
+    Unavailable,
+    /// It may or may not be stored: the store went away and did not come back in time. The state must be reloaded.
+    #[error("the event store went away while it stored the request")]
+    Unknown,
+    /// The store refused it for good.
+    #[error("the event store failed")]
+    Failed,
+}
+
+/// What an append's caller gets.
+pub type CommitResult = Result<AppendOutcome, CommitError>;
+
+/// Counters of the committer.
+#[derive(Debug, Default)]
+pub struct CommitMetrics {
+    /// Group commits.
+    pub commits: AtomicU64,
+    /// Events stored.
+    pub events: AtomicU64,
+    position: AtomicU64,
+}
+
+impl CommitMetrics {
+    /// Position of the last event that this node stored.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        Position(self.position.load(Relaxed))
+    }
+}
+
+/// Stores appends through the node's one committer.
+#[derive(Clone)]
+pub struct Committer {
+    slot: Arc<std::sync::RwLock<Option<ActorRef<CommitMsg>>>>,
+    room: Arc<Semaphore>,
+    probe: Arc<Probe>,
+    metrics: Arc<CommitMetrics>,
+}
+
+struct Waiting {
+    append: Append,
+    reply: oneshot::Sender<CommitResult>,
+    _room: OwnedSemaphorePermit,
+}
+
+/// What the committer can be told; made by [`Committer`] alone.
+pub struct CommitMsg(Kind);
+
+enum Kind {
+    Enqueue(Box<Waiting>),
+    Done,
+}
+
+impl Committer {
+    /// Starts the committer below `supervisor`; `head` is the store's last position.
+    pub async fn start(store: Arc<dyn EventStore>, supervisor: &SupervisorHandle, head: Position) -> Self {
+        let committer = Self {
+            slot: Arc::default(),
+            room: Arc::new(Semaphore::new(COMMIT_QUEUE)),
+            probe: supervisor.probe("committer", "committer"),
+            metrics: Arc::default(),
+        };
+        committer.metrics.position.store(head.0, Relaxed);
+        let this = committer.clone();
+        let spawn = Arc::new(move |supervisor| {
+            let (this, store) = (this.clone(), Arc::clone(&store));
+            let actor =
+                CommitterActor { store, probe: Arc::clone(&this.probe), metrics: Arc::clone(&this.metrics) };
+            let spawned: crate::ports::BoxFuture<'static, _> = Box::pin(async move {
+                let (actor, _) = Actor::spawn_linked(None, actor, (), supervisor).await?;
+                let cell = actor.get_cell();
+                *this.slot.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(actor);
+                Ok(cell)
+            });
+            spawned
+        });
+        supervisor.start(Child { probe: Arc::clone(&committer.probe), spawn }).await;
+        committer
+    }
+
+    /// Stores one unit; returns when it is durable or refused. Waits while [`COMMIT_QUEUE`] others wait.
+    ///
+    /// # Errors
+    /// When there is no outcome.
+    pub async fn append(&self, append: Append) -> CommitResult {
+        let room = Arc::clone(&self.room).acquire_owned().await.map_err(|_| CommitError::Unavailable)?;
+        let (reply, outcome) = oneshot::channel();
+        let actor = self.slot.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        let actor = actor.ok_or(CommitError::Unavailable)?;
+        self.probe.enqueued();
+        let message = CommitMsg(Kind::Enqueue(Box::new(Waiting { append, reply, _room: room })));
+        actor.cast(message).map_err(|_| CommitError::Unavailable)?;
+        outcome.await.unwrap_or(Err(CommitError::Unknown))
+    }
+
+    /// The committer's counters.
+    #[must_use]
+    pub fn metrics(&self) -> &CommitMetrics {
+        &self.metrics
+    }
+}
+
+struct CommitterActor {
+    store: Arc<dyn EventStore>,
+    probe: Arc<Probe>,
+    metrics: Arc<CommitMetrics>,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Waiting>,
+    in_flight: bool,
+}
+
+impl Actor for CommitterActor {
+    type Msg = CommitMsg;
+    type State = State;
+    type Arguments = ();
+
+    async fn pre_start(&self, _: ActorRef<CommitMsg>, (): ()) -> Result<State, ActorProcessingErr> {
+        Ok(State::default())
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<CommitMsg>,
+        message: CommitMsg,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        match message.0 {
+            Kind::Enqueue(waiting) => {
+                let _busy = self.probe.busy();
+                state.waiting.push_back(*waiting);
+            }
+            Kind::Done => state.in_flight = false,
+        }
+        if !state.in_flight && !state.waiting.is_empty() {
+            state.in_flight = true;
+            let batch = take_batch(&mut state.waiting);
+            let (store, metrics) = (Arc::clone(&self.store), Arc::clone(&self.metrics));
+            tokio::spawn(async move {
+                // the guard tells the actor also when this task is torn down
+                let _done = Done(myself);
+                commit(&*store, &metrics, batch).await;
+            });
+        }
+        Ok(())
+    }
+}
+
+struct Done(ActorRef<CommitMsg>);
+
+impl Drop for Done {
+    fn drop(&mut self) {
+        self.0.cast(CommitMsg(Kind::Done)).unwrap_or_default();
+    }
+}
+
+/// Takes what goes into one transaction, in order: each stream at most once, so that the store need not order
+/// units among themselves. What names a stream again waits for the next batch.
+fn take_batch(waiting: &mut VecDeque<Waiting>) -> Vec<Waiting> {
+    let (mut batch, mut later) = (Vec::new(), VecDeque::new());
+    let mut taken: HashSet<StreamId> = HashSet::new();
+    while batch.len() < COMMIT_BATCH {
+        let Some(next) = waiting.pop_front() else { break };
+        let named: Vec<&StreamId> =
+            next.append.streams.iter().map(|s| &s.stream).chain([&next.append.command.stream]).collect();
+        let waits = named.iter().any(|stream| taken.contains(*stream));
+        // the streams of what waits are taken too, so that the units of a stream keep their order
+        taken.extend(named.into_iter().cloned());
+        if waits { later.push_back(next) } else { batch.push(next) }
+    }
+    later.append(waiting);
+    *waiting = later;
+    batch
+}
+
+async fn commit(store: &dyn EventStore, metrics: &CommitMetrics, batch: Vec<Waiting>) {
+    let (appends, replies): (Vec<Append>, Vec<_>) =
+        batch.into_iter().map(|w| (w.append, (w.reply, w._room))).unzip();
+    let outcomes = send_until_known(store, &appends).await;
+    match outcomes {
+        Ok(outcomes) => {
+            metrics.commits.fetch_add(1, Relaxed);
+            for ((reply, _), outcome) in replies.into_iter().zip(outcomes) {
+                if let AppendOutcome::Committed(committed) = &outcome {
+                    metrics.events.fetch_add(u64::from(committed.events), Relaxed);
+                    metrics.position.fetch_max(committed.position.0, Relaxed);
+                }
+                reply.send(Ok(outcome)).unwrap_or_default();
+            }
+        }
+        Err(error) => {
+            for (reply, _) in replies {
+                reply.send(Err(error.clone())).unwrap_or_default();
+            }
+        }
+    }
+}
+
+/// Sends the batch, and the identical batch again while its outcome is unknown or the store is away.
+async fn send_until_known(
+    store: &dyn EventStore,
+    batch: &[Append],
+) -> Result<Vec<AppendOutcome>, CommitError> {
+    let (mut pause, mut uncertain) = (COMMIT_RESEND_INITIAL, false);
+    for attempt in 0..=COMMIT_RESENDS {
+        match store.append(batch).await {
+            Ok(outcomes) => return Ok(outcomes),
+            Err(error) if error.retryable() && attempt < COMMIT_RESENDS => {
+                tracing::warn!(error = &error as &dyn std::error::Error, attempt, "commit is sent again");
+                uncertain |= !error.certainly_not_stored();
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(COMMIT_RESEND_MAX);
+            }
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, uncertain, "commit given up");
+                let known = !uncertain && error.certainly_not_stored();
+                return Err(match (known, error.retryable()) {
+                    (false, _) => CommitError::Unknown,
+                    (true, true) => CommitError::Unavailable,
+                    (true, false) => CommitError::Failed,
+                });
+            }
+        }
+    }
+    Err(CommitError::Unknown)
+}

@@ -1,0 +1,240 @@
+//! A node: builds the tree of supervisors, takes over what was open when it starts, and drains when it ends.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::aggregate::{Directory, Shared};
+use super::api::Api;
+use super::committer::Committer;
+use super::inspect::Inspector;
+use super::live::Live;
+use super::runner;
+use super::services::{InternalRequest, Services};
+use super::supervisor::SupervisorHandle;
+use crate::domain::ids::{Category, CorrelationId, ExecutionId, Incarnation, StreamId, Version};
+use crate::domain::plugin::PluginCommand;
+use crate::limits::{PASSIVATE_AFTER, PASSIVATE_SWEEP, RECOVERY_PAGE};
+use crate::ports::event_store::StoreError;
+use crate::ports::{Clock, EventStore, IdSource, LogStore, PluginHost};
+
+/// Aggregates that recover at the same time: more only makes each of them slower.
+const RECOVERIES: usize = 16;
+/// How often a draining node looks whether its executions have ended.
+const DRAIN_POLL: Duration = Duration::from_millis(20);
+
+/// What a node is made of.
+pub struct Ports {
+    /// Where events are kept.
+    pub store: Arc<dyn EventStore>,
+    /// Runs programs.
+    pub host: Arc<dyn PluginHost>,
+    /// Keeps what programs say.
+    pub logs: Arc<dyn LogStore>,
+    /// The time of day.
+    pub clock: Arc<dyn Clock>,
+    /// Fresh ids.
+    pub ids: Arc<dyn IdSource>,
+}
+
+/// Why a node cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store does not answer.
+    #[error("the node cannot take over its shards")]
+    Store(#[from] StoreError),
+    /// The actor system refuses.
+    #[error("the node's supervisors cannot be started")]
+    Actors(#[from] ractor::SpawnErr),
+    /// Something open could not be taken over.
+    #[error("an open {what} cannot be taken over: {reason}")]
+    Recovery {
+        /// Its stream.
+        what: StreamId,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// The supervisors below the root, ended in this order: what starts work first, what stores it last.
+#[derive(Clone)]
+pub(super) struct Tree {
+    pub(super) root: SupervisorHandle,
+    pub(super) runners: SupervisorHandle,
+    executions: SupervisorHandle,
+    pipelines: SupervisorHandle,
+    plugins: SupervisorHandle,
+    infrastructure: SupervisorHandle,
+}
+
+/// The id of the root of the tree of actors.
+pub(super) const ROOT: &str = "node";
+
+/// A running node.
+pub struct Node {
+    api: Api,
+    services: Arc<Services>,
+    tree: Tree,
+    sweeper: JoinHandle<()>,
+}
+
+impl Node {
+    /// Starts the node `name`: takes over all shards, so that an earlier life of it can write nothing any more, then
+    /// goes on with every execution that has not ended.
+    ///
+    /// # Errors
+    /// When the store cannot be read or written.
+    pub async fn start(name: &str, ports: Ports) -> Result<Self, StartError> {
+        let Ports { store, host, logs, clock, ids } = ports;
+        let epochs = store.claim_all(name).await?;
+        let head = store.head().await?;
+        let inspector = Inspector::new(name);
+        let tree = Tree::plant(&inspector, &ids).await?;
+        let committer = Committer::start(Arc::clone(&store), &tree.infrastructure, head).await;
+        let shared = Arc::new(Shared {
+            store,
+            committer,
+            clock,
+            ids: Arc::clone(&ids),
+            epochs,
+            recoveries: Semaphore::new(RECOVERIES),
+            superseded: CancellationToken::new(),
+        });
+        let services = Arc::new(Services {
+            node: name.to_owned(),
+            incarnation: Incarnation(ids.uuid()),
+            host,
+            logs,
+            inspector,
+            live: Arc::new(Live::default()),
+            pipelines: Directory::new(tree.pipelines.clone(), Arc::clone(&shared)),
+            executions: Directory::new(tree.executions.clone(), Arc::clone(&shared)),
+            plugins: Directory::new(tree.plugins.clone(), Arc::clone(&shared)),
+            draining: CancellationToken::new(),
+            shared,
+        });
+        take_over(&services, &tree.runners).await?;
+        let sweeper = tokio::spawn(sweep(Arc::clone(&services)));
+        let started_at = services.shared.clock.now();
+        let api = Api::new(Arc::clone(&services), tree.clone(), started_at);
+        Ok(Self { api, services, tree, sweeper })
+    }
+
+    /// What gateways hold.
+    #[must_use]
+    pub fn api(&self) -> Api {
+        self.api.clone()
+    }
+
+    /// Returns when another node has taken over this one's shards: it can write nothing any more and must end.
+    pub async fn superseded(&self) {
+        self.services.shared.superseded.cancelled().await;
+    }
+
+    /// Ends the node: starts nothing new, ends what runs (an execution goes on at the next start), then its actors.
+    /// What has not ended after `grace` is killed.
+    pub async fn shutdown(self, grace: Duration) {
+        self.services.draining.cancel();
+        self.sweeper.abort();
+        let idle = async {
+            while self.services.live.running.load(Relaxed) > 0 {
+                tokio::time::sleep(DRAIN_POLL).await;
+            }
+        };
+        if tokio::time::timeout(grace, idle).await.is_err() {
+            tracing::warn!(?grace, "executions did not end in time and are killed");
+        }
+        self.tree.fell().await;
+    }
+}
+
+impl Tree {
+    async fn plant(inspector: &Inspector, ids: &Arc<dyn IdSource>) -> Result<Self, ractor::SpawnErr> {
+        let root = SupervisorHandle::spawn(ROOT, inspector.clone(), Arc::clone(ids), None).await?;
+        let below =
+            async |id| SupervisorHandle::spawn(id, inspector.clone(), Arc::clone(ids), Some(&root)).await;
+        Ok(Self {
+            infrastructure: below("infrastructure").await?,
+            plugins: below("plugins").await?,
+            pipelines: below("pipelines").await?,
+            executions: below("executions").await?,
+            runners: below("runners").await?,
+            root,
+        })
+    }
+
+    async fn fell(&self) {
+        let order = [
+            &self.runners,
+            &self.executions,
+            &self.pipelines,
+            &self.plugins,
+            &self.infrastructure,
+            &self.root,
+        ];
+        for supervisor in order {
+            supervisor.drain().await;
+        }
+    }
+}
+
+/// Goes on with what was open: permits of earlier lives are given back, then each open execution gets its runner.
+async fn take_over(services: &Arc<Services>, runners: &SupervisorHandle) -> Result<(), StartError> {
+    let mut executions = Vec::new();
+    let mut after = None;
+    loop {
+        let page = services.shared.store.wakeups(after.as_ref(), RECOVERY_PAGE).await?;
+        after = page.last().map(|wakeup| wakeup.stream.clone());
+        let full = page.len() == RECOVERY_PAGE;
+        for wakeup in page {
+            match wakeup.stream.category() {
+                Category::Plugin => lose_permits(services, &wakeup.stream).await?,
+                Category::Execution => executions.push(wakeup.stream),
+                Category::Pipeline | Category::External => {}
+            }
+        }
+        if !full {
+            break;
+        }
+    }
+    if !executions.is_empty() {
+        tracing::info!(executions = executions.len(), "open executions are taken over");
+    }
+    for stream in executions {
+        let correlation_id = correlation_of(services, &stream).await?;
+        let id: ExecutionId = stream.id().parse().map_err(|_| StartError::Recovery {
+            what: stream.clone(),
+            reason: "its name holds no execution id".to_owned(),
+        })?;
+        runner::start(Arc::clone(services), runners, id, correlation_id).await;
+    }
+    Ok(())
+}
+
+async fn lose_permits(services: &Services, stream: &StreamId) -> Result<(), StartError> {
+    let command = PluginCommand::LoseOthers { survivor: services.incarnation };
+    let request = InternalRequest::of(CorrelationId(services.shared.ids.uuid()));
+    let lost = services.command(&services.plugins, stream, command, request).await;
+    lost.map(drop).map_err(|error| StartError::Recovery { what: stream.clone(), reason: error.to_string() })
+}
+
+/// The correlation of what started an execution: that of its first event.
+async fn correlation_of(services: &Services, stream: &StreamId) -> Result<CorrelationId, StoreError> {
+    let first = services.shared.store.read_stream(stream, Version(0), 1).await?;
+    let fresh = || CorrelationId(services.shared.ids.uuid());
+    Ok(first.first().map_or_else(fresh, |event| event.origin.correlation_id))
+}
+
+/// Lets idle aggregates leave memory, for as long as the node lives.
+async fn sweep(services: Arc<Services>) {
+    loop {
+        tokio::time::sleep(PASSIVATE_SWEEP).await;
+        services.pipelines.passivate(PASSIVATE_AFTER);
+        services.executions.passivate(PASSIVATE_AFTER);
+        services.plugins.passivate(PASSIVATE_AFTER);
+    }
+}

@@ -1,0 +1,103 @@
+//! What the parts of the runtime share: ports, directories and the identity of the node.
+
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use tokio_util::sync::CancellationToken;
+
+use super::aggregate::{Directory, Shared, Submission, SubmitError, Submitted};
+use super::inspect::Inspector;
+use super::live::Live;
+use crate::domain::aggregate::Aggregate;
+use crate::domain::event::Origin;
+use crate::domain::execution::Execution;
+use crate::domain::ids::{CommandId, CorrelationId, Incarnation, StreamId, Version};
+use crate::domain::pipeline::Pipeline;
+use crate::domain::plugin::Plugin;
+use crate::ports::{LogStore, PluginHost};
+
+/// Everything the runtime's actors work with. One a node.
+pub struct Services {
+    /// The node's name.
+    pub node: String,
+    /// This life of it.
+    pub incarnation: Incarnation,
+    /// Store, committer, clock and ids.
+    pub shared: Arc<Shared>,
+    /// Runs programs.
+    pub host: Arc<dyn PluginHost>,
+    /// Keeps what they say.
+    pub logs: Arc<dyn LogStore>,
+    /// All actors, to look at.
+    pub inspector: Inspector,
+    /// What runs now.
+    pub live: Arc<Live>,
+    /// Pipelines.
+    pub pipelines: Directory<Pipeline>,
+    /// Executions.
+    pub executions: Directory<Execution>,
+    /// Plugins.
+    pub plugins: Directory<Plugin>,
+    /// Cancelled when the node drains: nothing new is started.
+    pub draining: CancellationToken,
+}
+
+impl Services {
+    /// Submits a command of the runtime itself. `id` makes it happen once, where it is given.
+    ///
+    /// # Errors
+    /// Every kind of [`SubmitError`].
+    pub async fn command<A: Aggregate>(
+        &self,
+        directory: &Directory<A>,
+        stream: &StreamId,
+        command: A::Command,
+        request: InternalRequest,
+    ) -> Result<Submitted, SubmitError> {
+        let submission = Submission {
+            command,
+            id: request.id.unwrap_or_else(|| CommandId(self.shared.ids.uuid())),
+            idempotent: false,
+            request_hash: [0; 32],
+            origin: Origin {
+                actor: format!("node:{}", self.node),
+                correlation_id: request.correlation_id,
+                causation_id: request.id.map(|id| id.0),
+            },
+            if_match: None,
+            guard: request.guard,
+        };
+        directory.submit(stream, submission).await
+    }
+}
+
+/// What goes along with a command of the runtime itself.
+#[derive(Debug, Clone)]
+pub struct InternalRequest {
+    /// What belongs together.
+    pub correlation_id: CorrelationId,
+    /// The derived id of a reaction.
+    pub id: Option<CommandId>,
+    /// A stream that must still be at this version.
+    pub guard: Option<(StreamId, Version)>,
+}
+
+impl InternalRequest {
+    /// A command that belongs to `correlation_id`.
+    #[must_use]
+    pub const fn of(correlation_id: CorrelationId) -> Self {
+        Self { correlation_id, id: None, guard: None }
+    }
+}
+
+/// The digest that tells a repeated request from another one under the same id.
+#[must_use]
+pub fn request_hash(parts: &[&[u8]]) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        // the length keeps ["ab", "c"] apart from ["a", "bc"]
+        hasher.update((part.len() as u64).to_be_bytes());
+        hasher.update(part);
+    }
+    hasher.finalize().into()
+}

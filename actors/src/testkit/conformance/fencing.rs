@@ -1,0 +1,68 @@
+//! Promises about ownership: an event commits only under its shard's current epoch (S1), and epochs only rise (S4).
+
+use super::Fixture;
+use super::kit::{Writer, pipeline, plugin};
+use crate::domain::ids::Epoch;
+use crate::ports::event_store::AppendOutcome;
+
+/// S1: after another node has claimed, the earlier owner's appends and guards are refused and name the epoch.
+pub async fn a_stale_epoch_is_fenced<F: Fixture>(fixture: &F) {
+    let old = Writer::claim_as(fixture.store(), "node-a").await;
+    let stream = pipeline("fenced");
+    old.commit(&old.unit(&stream, 0, 1)).await;
+    let new = Writer::claim_as(fixture.another().await, "node-b").await;
+
+    let current = new.epochs[usize::from(stream.shard().0)];
+    let fenced = AppendOutcome::Fenced { shard: stream.shard(), current };
+    assert_eq!(old.append(&old.unit(&stream, 1, 1)).await, fenced);
+    assert_eq!(old.append(&old.unit(&stream, 1, 0)).await, fenced);
+    assert_eq!(old.append(&old.unit(&stream, 0, 1)).await, fenced, "fenced comes before conflict");
+
+    let mut mixed = new.unit_of(&[(&stream, 1, 1), (&plugin("other"), 0, 1)]);
+    mixed.streams[1].epoch = Epoch(0);
+    assert!(matches!(new.append(&mixed).await, AppendOutcome::Fenced { .. }), "each stream is fenced");
+    new.commit(&new.unit(&stream, 1, 1)).await;
+    assert_eq!(new.log().await.len(), 2);
+}
+
+/// S1: nobody owns a shard before the first claim.
+pub async fn an_unclaimed_shard_is_fenced<F: Fixture>(fixture: &F) {
+    let mut writer = Writer::claim(fixture).await;
+    let stream = pipeline("early");
+    writer.epochs = vec![Epoch(0); 256];
+    assert!(matches!(writer.append(&writer.unit(&stream, 0, 1)).await, AppendOutcome::Fenced { .. }));
+    writer.epochs = vec![Epoch(2); 256];
+    assert!(matches!(writer.append(&writer.unit(&stream, 0, 1)).await, AppendOutcome::Fenced { .. }));
+}
+
+/// S4: every claim raises every epoch, whoever claims.
+pub async fn epochs_only_rise<F: Fixture>(fixture: &F) {
+    let store = fixture.store();
+    let mut before = vec![Epoch(0); 256];
+    for node in ["node-a", "node-b", "node-b", "node-a"] {
+        let after = store.claim_all(node).await.expect("claim");
+        assert_eq!(after.len(), 256);
+        assert!(after.iter().zip(&before).all(|(after, before)| after > before), "{after:?}");
+        before = after;
+    }
+}
+
+/// A writer that lost an answer and then its shard sends the batch again and learns that it had been stored.
+pub async fn a_fenced_writer_learns_what_it_had_stored<F: Fixture>(fixture: &F) {
+    let old = Writer::claim_as(fixture.store(), "node-a").await;
+    let unit = old.unit(&pipeline("lost-answer"), 0, 1);
+    let first = old.commit(&unit).await;
+    Writer::claim_as(fixture.another().await, "node-b").await;
+    assert_eq!(old.append(&unit).await, AppendOutcome::Duplicate(first));
+}
+
+/// Events carry the name of the node under whose ownership they were stored.
+pub async fn events_name_the_owner_of_their_shard<F: Fixture>(fixture: &F) {
+    let stream = pipeline("owned");
+    let a = Writer::claim_as(fixture.store(), "node-a").await;
+    a.commit(&a.unit(&stream, 0, 1)).await;
+    let b = Writer::claim_as(fixture.another().await, "node-b").await;
+    b.commit(&b.unit(&stream, 1, 1)).await;
+    let nodes: Vec<String> = b.stream(&stream).await.into_iter().map(|e| e.node).collect();
+    assert_eq!(nodes, ["node-a", "node-b"]);
+}

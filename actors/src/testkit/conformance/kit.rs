@@ -1,0 +1,123 @@
+//! A writer that owns all shards of a store and builds units, so that a promise reads as its story. No assertions
+//! about a promise of its own.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::Fixture;
+use crate::domain::event::{NewEvent, Origin, RecordedEvent};
+use crate::domain::ids::{CommandId, CorrelationId, Epoch, EventId, Name, Position, StreamId, Version};
+use crate::ports::event_store::{
+    Append, AppendOutcome, CommandRecord, Committed, EventFilter, StoreError, StreamAppend,
+};
+use crate::ports::{EventStore, IdSource};
+use crate::testkit::ManualClock;
+
+/// A writer with the epochs it was given.
+pub struct Writer {
+    /// The store it writes to.
+    pub store: Arc<dyn EventStore>,
+    /// Its epochs, by shard.
+    pub epochs: Vec<Epoch>,
+    /// Where its ids come from.
+    pub ids: Arc<ManualClock>,
+}
+
+impl Writer {
+    /// Claims all shards of the fixture's store for `node-a`.
+    pub async fn claim<F: Fixture>(fixture: &F) -> Self {
+        Self::claim_as(fixture.store(), "node-a").await
+    }
+
+    /// Claims all shards for a node.
+    pub async fn claim_as(store: Arc<dyn EventStore>, node: &str) -> Self {
+        let epochs = store.claim_all(node).await.expect("claim");
+        Self { store, epochs, ids: Arc::new(ManualClock::seeded()) }
+    }
+
+    /// The same owner with another handle.
+    pub fn with(&self, store: Arc<dyn EventStore>) -> Self {
+        Self { store, epochs: self.epochs.clone(), ids: Arc::clone(&self.ids) }
+    }
+
+    /// A unit that expects `stream` at version `expected` and adds `events` events.
+    pub fn unit(&self, stream: &StreamId, expected: u64, events: usize) -> Append {
+        self.unit_of(&[(stream, expected, events)])
+    }
+
+    /// A unit over several streams; the command belongs to the first.
+    pub fn unit_of(&self, parts: &[(&StreamId, u64, usize)]) -> Append {
+        let streams = parts.iter().map(|&(stream, expected, events)| self.part(stream, expected, events));
+        Append {
+            command: CommandRecord {
+                stream: parts[0].0.clone(),
+                id: CommandId(self.ids.uuid()),
+                request_hash: [7; 32],
+                answer: Bytes::from_static(b"\x80"),
+            },
+            origin: Origin {
+                actor: "user:ada".to_owned(),
+                correlation_id: CorrelationId(self.ids.uuid()),
+                causation_id: None,
+            },
+            streams: streams.collect(),
+            wakeups: Vec::new(),
+        }
+    }
+
+    fn part(&self, stream: &StreamId, expected: u64, events: usize) -> StreamAppend {
+        let events = (0..events).map(|_| self.event("Tested", Bytes::from_static(b"\x81\xa1n\x01")));
+        StreamAppend {
+            stream: stream.clone(),
+            epoch: self.epochs[usize::from(stream.shard().0)],
+            expected: Version(expected),
+            events: events.collect(),
+        }
+    }
+
+    /// A new event.
+    pub fn event(&self, kind: &'static str, payload: Bytes) -> NewEvent {
+        NewEvent { id: EventId(self.ids.uuid()), kind, schema_version: 1, payload }
+    }
+
+    /// Appends one unit.
+    pub async fn append(&self, unit: &Append) -> AppendOutcome {
+        let outcomes = self.append_all(std::slice::from_ref(unit)).await.expect("append");
+        assert_eq!(outcomes.len(), 1, "one outcome for each unit");
+        outcomes.into_iter().next().expect("counted")
+    }
+
+    /// Appends a batch.
+    pub async fn append_all(&self, batch: &[Append]) -> Result<Vec<AppendOutcome>, StoreError> {
+        self.store.append(batch).await
+    }
+
+    /// Appends one unit that must be stored.
+    pub async fn commit(&self, unit: &Append) -> Committed {
+        match self.append(unit).await {
+            AppendOutcome::Committed(committed) => committed,
+            other => panic!("expected the unit to be stored, got {other:?}"),
+        }
+    }
+
+    /// All events of a stream.
+    pub async fn stream(&self, stream: &StreamId) -> Vec<RecordedEvent> {
+        self.store.read_stream(stream, Version(0), 10_000).await.expect("read_stream")
+    }
+
+    /// All events of the store.
+    pub async fn log(&self) -> Vec<RecordedEvent> {
+        self.store.read_all(Position(0), 100_000, &EventFilter::default()).await.expect("read_all")
+    }
+}
+
+/// The stream of a pipeline.
+pub fn pipeline(name: &str) -> StreamId {
+    StreamId::pipeline(&Name::new(name).expect("a test's name"))
+}
+
+/// The stream of a plugin.
+pub fn plugin(name: &str) -> StreamId {
+    StreamId::plugin(&Name::new(name).expect("a test's name"))
+}

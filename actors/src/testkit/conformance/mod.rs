@@ -1,0 +1,88 @@
+//! The promises of [`EventStore`], one function each, run against every adapter by [`event_store_conformance!`].
+//! Nothing here knows an adapter: what only one of them can do is tested beside it.
+//!
+//! [`event_store_conformance!`]: crate::event_store_conformance
+
+use std::sync::Arc;
+
+use crate::ports::{BoxFuture, EventStore};
+
+mod appending;
+mod commands;
+mod fencing;
+mod kit;
+mod order;
+mod random;
+mod reading;
+
+pub use appending::*;
+pub use commands::*;
+pub use fencing::*;
+pub use kit::{Writer, pipeline, plugin};
+pub use order::*;
+pub use random::{History, random_history};
+pub use reading::*;
+
+/// An empty store for one test.
+pub trait Fixture: Send + Sync + Sized {
+    /// Makes the store.
+    fn open() -> BoxFuture<'static, Self>;
+
+    /// The store.
+    fn store(&self) -> Arc<dyn EventStore>;
+
+    /// A handle for another writer on the same data, as another node would have; the same handle where the store
+    /// has one writer anyway.
+    fn another(&self) -> BoxFuture<'_, Arc<dyn EventStore>> {
+        Box::pin(std::future::ready(self.store()))
+    }
+
+    /// Removes the store.
+    fn close(self) -> BoxFuture<'static, ()>;
+}
+
+/// Runs every promise of the event store as a test of its own against the given [`Fixture`].
+#[macro_export]
+macro_rules! event_store_conformance {
+    ($fixture:ty) => {
+        $crate::event_store_conformance! { @each $fixture:
+            versions_are_contiguous,
+            a_conflict_names_the_stream_and_its_version,
+            a_guard_checks_without_events,
+            a_unit_is_atomic_and_leaves_others_alone,
+            an_empty_batch_is_answered_with_nothing,
+            a_malformed_batch_is_refused_whole,
+            a_committed_unit_tells_where_it_is,
+            a_repeated_command_gets_its_first_outcome,
+            a_command_without_events_is_remembered,
+            a_reused_command_id_is_refused,
+            a_refused_command_is_not_remembered,
+            commands_are_found,
+            a_stale_epoch_is_fenced,
+            an_unclaimed_shard_is_fenced,
+            epochs_only_rise,
+            a_fenced_writer_learns_what_it_had_stored,
+            events_name_the_owner_of_their_shard,
+            positions_are_gapless_while_many_write,
+            positions_follow_the_order_of_the_batch,
+            streams_are_read_in_pages,
+            the_log_is_read_in_pages,
+            the_log_is_filtered,
+            streams_are_listed_in_both_orders,
+            wakeups_are_set_moved_and_cleared,
+            wakeups_of_refused_units_are_not_set,
+            large_payloads_come_back,
+            every_field_comes_back,
+            the_head_is_the_last_position,
+            absurd_bounds_are_no_error,
+        }
+    };
+    (@each $fixture:ty: $($promise:ident,)+) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $promise() {
+            let fixture = <$fixture as $crate::testkit::conformance::Fixture>::open().await;
+            $crate::testkit::conformance::$promise(&fixture).await;
+            $crate::testkit::conformance::Fixture::close(fixture).await;
+        }
+    )+};
+}

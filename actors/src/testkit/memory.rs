@@ -1,0 +1,274 @@
+//! The event store in memory, for tests: the reference that the real adapters are compared with, so it is written to
+//! be read, not to be fast. It forgets everything when it is dropped and must never be offered to users.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use jiff::Timestamp;
+
+use crate::domain::event::RecordedEvent;
+use crate::domain::ids::{Category, CommandId, Epoch, Position, Shard, StreamId, Version};
+use crate::ports::event_store::{
+    Append, AppendOutcome, Committed, EventFilter, StoreError, StoredCommand, StreamAppend, StreamOrder,
+    Wakeup,
+};
+use crate::ports::{BoxFuture, Clock, EventStore, batch};
+
+/// What goes wrong with an append of a [`MemoryStore`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// It is stored, but the answer is lost: [`StoreError::Unknown`].
+    AnswerLost,
+    /// It is not stored, and the answer is lost: [`StoreError::Unknown`].
+    RequestLost,
+    /// It is refused before it is stored: [`StoreError::Unavailable`].
+    Refused,
+    /// It fails for good: [`StoreError::Failed`].
+    Broken,
+}
+
+/// An event store that keeps everything in memory.
+pub struct MemoryStore {
+    clock: Arc<dyn Clock>,
+    state: Mutex<State>,
+    faults: Mutex<VecDeque<Fault>>,
+}
+
+struct State {
+    events: Vec<RecordedEvent>,
+    /// Indexes into `events`.
+    streams: BTreeMap<StreamId, Vec<usize>>,
+    commands: HashMap<(StreamId, CommandId), StoredCommand>,
+    /// Epoch and owner of each shard.
+    shards: Vec<(Epoch, Option<String>)>,
+    wakeups: BTreeMap<StreamId, Timestamp>,
+}
+
+impl MemoryStore {
+    /// An empty store; every shard is unclaimed at epoch 0.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        let state = State {
+            events: Vec::new(),
+            streams: BTreeMap::new(),
+            commands: HashMap::new(),
+            shards: vec![(Epoch(0), None); 256],
+            wakeups: BTreeMap::new(),
+        };
+        Self { clock, state: Mutex::new(state), faults: Mutex::new(VecDeque::new()) }
+    }
+
+    /// Makes the appends to come fail, one fault each, in order.
+    pub fn inject(&self, faults: impl IntoIterator<Item = Fault>) {
+        self.faults.lock().expect("no holder of this lock panics").extend(faults);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no holder of this lock panics")
+    }
+
+    fn append_now(&self, units: &[Append]) -> Result<Vec<AppendOutcome>, StoreError> {
+        const OPERATION: &str = "append";
+        batch::check(units)?;
+        let fault = self.faults.lock().expect("no holder of this lock panics").pop_front();
+        let lost = || StoreError::Unknown { operation: OPERATION, source: "an injected fault".into() };
+        match fault {
+            None => Ok(self.store(units)),
+            Some(Fault::AnswerLost) => {
+                self.store(units);
+                Err(lost())
+            }
+            Some(Fault::RequestLost) => Err(lost()),
+            Some(Fault::Refused) => {
+                Err(StoreError::Unavailable { operation: OPERATION, source: "an injected fault".into() })
+            }
+            Some(Fault::Broken) => {
+                Err(StoreError::Failed { operation: OPERATION, source: "an injected fault".into() })
+            }
+        }
+    }
+
+    fn store(&self, units: &[Append]) -> Vec<AppendOutcome> {
+        let now = batch::whole_micros(self.clock.now());
+        let mut state = self.state();
+        units.iter().map(|unit| state.append(unit, now)).collect()
+    }
+}
+
+impl State {
+    fn append(&mut self, unit: &Append, now: Timestamp) -> AppendOutcome {
+        if let Some(refused) = self.refuse(unit) {
+            return refused;
+        }
+        let first_version = self.version(&unit.command.stream);
+        for part in &unit.streams {
+            self.record(part, unit, now);
+        }
+        for wakeup in &unit.wakeups {
+            match wakeup.due {
+                Some(due) => self.wakeups.insert(wakeup.stream.clone(), batch::whole_micros(due)),
+                None => self.wakeups.remove(&wakeup.stream),
+            };
+        }
+        let events: usize = unit.streams.iter().map(|part| part.events.len()).sum();
+        let committed = Committed {
+            first_version,
+            events: u32::try_from(events).expect("a unit is far smaller"),
+            position: self.head(),
+            at: now,
+            answer: unit.command.answer.clone(),
+        };
+        let key = (unit.command.stream.clone(), unit.command.id);
+        self.commands.insert(key, (unit.command.request_hash, committed.clone()));
+        AppendOutcome::Committed(committed)
+    }
+
+    fn refuse(&self, unit: &Append) -> Option<AppendOutcome> {
+        if let Some((hash, first)) = self.commands.get(&(unit.command.stream.clone(), unit.command.id)) {
+            let same = *hash == unit.command.request_hash;
+            return Some(if same {
+                AppendOutcome::Duplicate(first.clone())
+            } else {
+                AppendOutcome::CommandReused
+            });
+        }
+        for part in &unit.streams {
+            let shard = part.stream.shard();
+            let (current, owner) = &self.shards[usize::from(shard.0)];
+            if *current != part.epoch || owner.is_none() {
+                return Some(AppendOutcome::Fenced { shard, current: *current });
+            }
+        }
+        unit.streams.iter().find(|part| self.version(&part.stream) != part.expected).map(|part| {
+            AppendOutcome::Conflict { stream: part.stream.clone(), actual: self.version(&part.stream) }
+        })
+    }
+
+    fn record(&mut self, part: &StreamAppend, unit: &Append, now: Timestamp) {
+        let Shard(shard) = part.stream.shard();
+        let node = self.shards[usize::from(shard)].1.clone().expect("an unclaimed shard was refused");
+        for (version, event) in (part.expected.0 + 1..).zip(&part.events) {
+            self.streams.entry(part.stream.clone()).or_default().push(self.events.len());
+            self.events.push(RecordedEvent {
+                id: event.id,
+                stream: part.stream.clone(),
+                version: Version(version),
+                position: Position(self.head().0 + 1),
+                kind: event.kind.to_owned(),
+                schema_version: event.schema_version,
+                recorded_at: now,
+                node: node.clone(),
+                origin: unit.origin.clone(),
+                payload: event.payload.clone(),
+            });
+        }
+    }
+
+    fn version(&self, stream: &StreamId) -> Version {
+        Version(self.streams.get(stream).map_or(0, Vec::len) as u64)
+    }
+
+    fn head(&self) -> Position {
+        Position(self.events.len() as u64)
+    }
+}
+
+/// Positions and versions are indexes here; one beyond the machine's words is beyond every event too.
+fn skip(after: u64) -> usize {
+    usize::try_from(after).unwrap_or(usize::MAX)
+}
+
+fn admits(filter: &EventFilter, event: &RecordedEvent) -> bool {
+    filter.stream.as_ref().is_none_or(|stream| *stream == event.stream)
+        && filter.kind.as_ref().is_none_or(|kind| *kind == event.kind)
+        && filter.from.is_none_or(|from| event.recorded_at >= from)
+        && filter.to.is_none_or(|to| event.recorded_at < to)
+}
+
+fn ready<'a, T: Send + 'a>(value: T) -> BoxFuture<'a, T> {
+    Box::pin(std::future::ready(value))
+}
+
+impl EventStore for MemoryStore {
+    fn append<'a>(&'a self, batch: &'a [Append]) -> BoxFuture<'a, Result<Vec<AppendOutcome>, StoreError>> {
+        Box::pin(async move { self.append_now(batch) })
+    }
+
+    fn read_stream<'a>(
+        &'a self,
+        stream: &'a StreamId,
+        after: Version,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<RecordedEvent>, StoreError>> {
+        let state = self.state();
+        let indexes = state.streams.get(stream).into_iter().flatten();
+        ready(Ok(indexes.skip(skip(after.0)).take(limit).map(|&i| state.events[i].clone()).collect()))
+    }
+
+    fn read_all<'a>(
+        &'a self,
+        after: Position,
+        limit: usize,
+        filter: &'a EventFilter,
+    ) -> BoxFuture<'a, Result<Vec<RecordedEvent>, StoreError>> {
+        let state = self.state();
+        let events = state.events.iter().skip(skip(after.0)).filter(|event| admits(filter, event));
+        ready(Ok(events.take(limit).cloned().collect()))
+    }
+
+    fn find_command<'a>(
+        &'a self,
+        stream: &'a StreamId,
+        id: CommandId,
+    ) -> BoxFuture<'a, Result<Option<StoredCommand>, StoreError>> {
+        ready(Ok(self.state().commands.get(&(stream.clone(), id)).cloned()))
+    }
+
+    fn list_streams<'a>(
+        &'a self,
+        category: Category,
+        after: Option<&'a StreamId>,
+        order: StreamOrder,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<StreamId>, StoreError>> {
+        let state = self.state();
+        let of_category = |stream: &&StreamId| stream.category() == category;
+        let beyond = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let streams = match order {
+            StreamOrder::Ascending => {
+                let range = state.streams.range((beyond, Bound::Unbounded));
+                range.map(|(stream, _)| stream).filter(of_category).take(limit).cloned().collect()
+            }
+            StreamOrder::Descending => {
+                let range = state.streams.range((Bound::Unbounded, beyond)).rev();
+                range.map(|(stream, _)| stream).filter(of_category).take(limit).cloned().collect()
+            }
+        };
+        ready(Ok(streams))
+    }
+
+    fn wakeups<'a>(
+        &'a self,
+        after: Option<&'a StreamId>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Wakeup>, StoreError>> {
+        let state = self.state();
+        let beyond = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let rows = state.wakeups.range((beyond, Bound::Unbounded)).take(limit);
+        ready(Ok(rows.map(|(stream, due)| Wakeup { stream: stream.clone(), due: Some(*due) }).collect()))
+    }
+
+    fn claim_all<'a>(&'a self, node: &'a str) -> BoxFuture<'a, Result<Vec<Epoch>, StoreError>> {
+        let mut state = self.state();
+        for (epoch, owner) in &mut state.shards {
+            epoch.0 += 1;
+            *owner = Some(node.to_owned());
+        }
+        ready(Ok(state.shards.iter().map(|(epoch, _)| *epoch).collect()))
+    }
+
+    fn head(&self) -> BoxFuture<'_, Result<Position, StoreError>> {
+        ready(Ok(self.state().head()))
+    }
+}

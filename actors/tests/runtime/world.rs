@@ -1,0 +1,154 @@
+//! One node on an in-memory store, and what tests ask of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use flexcore_actors::domain::event::RecordedEvent;
+use flexcore_actors::domain::ids::{CommandId, CorrelationId, ExecutionId, Position};
+use flexcore_actors::ports::clock::System;
+use flexcore_actors::ports::event_store::EventFilter;
+use flexcore_actors::ports::log_store::LogLine;
+use flexcore_actors::ports::{BoxFuture, EventStore, LogStore};
+use flexcore_actors::runtime::api::{Accepted, Api, ApiError, Command, CommandKind, Context};
+use flexcore_actors::runtime::node::{Node, Ports};
+use flexcore_actors::runtime::views::ExecutionView;
+use flexcore_actors::testkit::MemoryStore;
+use serde_json::{Value, json};
+
+use crate::host::ScriptedHost;
+
+/// How long a test waits for what must happen.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+struct NoLogs;
+
+impl LogStore for NoLogs {
+    fn append(&self, _: ExecutionId, _: &[LogLine]) {}
+    fn read(
+        &self,
+        _: ExecutionId,
+        after: u64,
+        _: usize,
+    ) -> BoxFuture<'_, std::io::Result<(Vec<LogLine>, u64)>> {
+        Box::pin(async move { Ok((Vec::new(), after)) })
+    }
+}
+
+pub struct World {
+    pub store: Arc<MemoryStore>,
+    pub host: Arc<ScriptedHost>,
+    pub node: Node,
+    pub api: Api,
+}
+
+impl World {
+    pub async fn new() -> Self {
+        Self::on(Arc::new(MemoryStore::new(Arc::new(System)))).await
+    }
+
+    /// A node on a store that may already hold something.
+    pub async fn on(store: Arc<MemoryStore>) -> Self {
+        let host = Arc::new(ScriptedHost::default());
+        let ports = Ports {
+            store: Arc::clone(&store) as Arc<dyn EventStore>,
+            host: Arc::clone(&host) as _,
+            logs: Arc::new(NoLogs),
+            clock: Arc::new(System),
+            ids: Arc::new(System),
+        };
+        let node = Node::start("n1", ports).await.unwrap();
+        let api = node.api();
+        Self { store, host, node, api }
+    }
+
+    /// With a plugin `tap` whose concurrency is 4.
+    pub async fn with_tap() -> Self {
+        let world = Self::new().await;
+        world.ok(CommandKind::RegisterPlugin, "tap", plugin("tap", 4)).await;
+        world
+    }
+
+    pub async fn submit(&self, kind: CommandKind, id: &str, payload: Value) -> Result<Accepted, ApiError> {
+        self.submit_as(kind, id, payload, None).await
+    }
+
+    pub async fn submit_as(
+        &self,
+        kind: CommandKind,
+        id: &str,
+        payload: Value,
+        command_id: Option<CommandId>,
+    ) -> Result<Accepted, ApiError> {
+        let context = Context {
+            actor: "tester".to_owned(),
+            correlation_id: CorrelationId(uuid::Uuid::now_v7()),
+            command_id,
+            if_match: None,
+        };
+        self.api.submit(Command { kind, aggregate_id: id.to_owned(), payload, context }).await
+    }
+
+    pub async fn ok(&self, kind: CommandKind, id: &str, payload: Value) -> Accepted {
+        self.submit(kind, id, payload).await.unwrap_or_else(|error| panic!("{}: {error}", kind.as_str()))
+    }
+
+    /// Defines and starts the pipeline `p` with these steps.
+    pub async fn start(&self, steps: Value) -> ExecutionId {
+        self.ok(CommandKind::CreatePipeline, "p", json!({ "steps": steps })).await;
+        self.start_again().await
+    }
+
+    pub async fn start_again(&self) -> ExecutionId {
+        self.ok(CommandKind::StartPipeline, "p", json!({})).await.execution_id.unwrap()
+    }
+
+    /// Waits for the end of an execution.
+    pub async fn ended(&self, id: ExecutionId) -> ExecutionView {
+        let view = self.api.wait_execution(id, DEADLINE).await.unwrap();
+        assert!(view.ended_at.is_some(), "not ended in time: {view:#?}");
+        view
+    }
+
+    /// Waits until an execution's view satisfies `condition`.
+    pub async fn until(&self, id: ExecutionId, condition: impl Fn(&ExecutionView) -> bool) -> ExecutionView {
+        let began = std::time::Instant::now();
+        loop {
+            let view = self.api.execution(id).await.unwrap();
+            if condition(&view) {
+                return view;
+            }
+            assert!(began.elapsed() < DEADLINE, "not reached in time: {view:#?}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    pub async fn events(&self) -> Vec<RecordedEvent> {
+        self.store.read_all(Position(0), 100_000, &EventFilter::default()).await.unwrap()
+    }
+
+    /// The types of all events of a stream, in order.
+    pub async fn kinds(&self, stream: &str) -> Vec<String> {
+        let events = self.events().await;
+        events.into_iter().filter(|e| e.stream.as_str() == stream).map(|e| e.kind).collect()
+    }
+
+    /// Waits until a stream's last event is of a type.
+    pub async fn until_last(&self, stream: &str, kind: &str) {
+        let began = std::time::Instant::now();
+        while self.kinds(stream).await.last().map(String::as_str) != Some(kind) {
+            assert!(began.elapsed() < DEADLINE, "{stream}: {:?}", self.kinds(stream).await);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+pub fn plugin(name: &str, concurrency: u32) -> Value {
+    json!({"name": name, "version": "1", "type": "processor", "protocol": "singer", "command": [name],
+           "concurrency": concurrency})
+}
+
+/// A step that runs `tap` with a script.
+pub fn step(name: &str, script: Value) -> Value {
+    json!({"name": name, "plugin": "tap", "config": {"script": script},
+           "retry": {"attempts": 3, "initial": "10ms", "jitter": 0}})
+}

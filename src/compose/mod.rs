@@ -1,0 +1,181 @@
+//! Puts a node together from its parts: the one place that names two adapters, and never more than their making.
+
+mod launch; // nothing but conversions between the plugin host and the launcher
+
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use flexcore_actors::ports::clock::System;
+use flexcore_actors::ports::{Clock, EventStore, LogStore};
+use flexcore_actors::runtime::api::Api;
+use flexcore_actors::runtime::node::{Node as Runtime, Ports};
+use nix::fcntl::{Flock, FlockArg};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::http;
+use crate::logs::FileLogs;
+use crate::plugins::{LocalHost, Settings};
+use crate::postgres::PostgresStore;
+use crate::sandbox::Launcher;
+use crate::sandbox::programs::{OWN_PROGRAMS, locate};
+use crate::sqlite::SqliteStore;
+
+/// Where the address that a node listens on is written, below its data directory: it may have been given port 0.
+pub const ADDRESS_FILE: &str = "http.address";
+
+/// A running node.
+pub struct Node {
+    runtime: Runtime,
+    api: Api,
+    address: SocketAddr,
+    gateway_shutdown: CancellationToken,
+    gateway: JoinHandle<Result<(), http::ServeError>>,
+    _lock: Flock<File>,
+}
+
+/// Starts a node: locks the data directory, opens the store, goes on with what was open, then serves.
+///
+/// # Errors
+/// When the data directory is in use, the store cannot be opened, or the address cannot be had.
+pub async fn start(config: &Config) -> anyhow::Result<Node> {
+    let data_dir = make_data_dir(&config.data_dir)?;
+    let lock = lock(&data_dir)?;
+    // before the runtime takes over its shards, so that a wrong address stops nothing that runs
+    let listener = http::bind(config.http_listen).await?;
+    let address = listener.local_addr().context("the listener has no address")?;
+    let clock: Arc<dyn Clock> = Arc::new(System);
+    let store = open_store(config, &data_dir, &clock).await?;
+    let logs: Arc<dyn LogStore> = Arc::new(FileLogs::open(&data_dir)?);
+    let host = host(&data_dir, &logs, &clock)?;
+    let ports = Ports { store, host: Arc::new(host), logs, clock, ids: Arc::new(System) };
+    let runtime = Runtime::start(config.node_name.as_str(), ports).await?;
+    let api = runtime.api();
+    let gateway_shutdown = CancellationToken::new();
+    let settings = http::Config { max_connections: config.http_max_connections, ..http::Config::default() };
+    let gateway = tokio::spawn(http::serve(listener, api.clone(), gateway_shutdown.clone(), settings));
+    write_address(&data_dir, address)?;
+    Ok(Node { runtime, api, address, gateway_shutdown, gateway, _lock: lock })
+}
+
+impl Node {
+    /// The way in for gateways of this process.
+    #[must_use]
+    pub const fn api(&self) -> &Api {
+        &self.api
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn http_address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Returns when another node has taken over: this one can write nothing any more and must end.
+    pub async fn superseded(&self) {
+        self.runtime.superseded().await;
+    }
+
+    /// Ends it in an orderly way: the gateway first, then what runs, within `grace`.
+    pub async fn shutdown(self, grace: Duration) {
+        self.gateway_shutdown.cancel();
+        self.runtime.shutdown(grace).await;
+        match self.gateway.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "http ended with an error")
+            }
+            Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "http failed"),
+        }
+    }
+}
+
+/// Makes the data directory, for its owner alone: it holds logs, configurations and the embedded store.
+fn make_data_dir(path: &Path) -> anyhow::Result<std::path::PathBuf> {
+    let made =
+        DirBuilder::new().recursive(true).mode(0o700).create(path).and_then(|()| fs::canonicalize(path));
+    made.with_context(|| {
+        format!("data_dir {} cannot be made: choose another or make it writable", path.display())
+    })
+}
+
+/// One node at a time in a data directory; the lock goes with the process, however it ends.
+fn lock(data_dir: &Path) -> anyhow::Result<Flock<File>> {
+    let path = data_dir.join("lock");
+    let file = File::create(&path).with_context(|| format!("{} cannot be written", path.display()))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| {
+        let busy = error == nix::errno::Errno::EWOULDBLOCK;
+        let why =
+            if busy { "another node runs in it: stop it, or choose another data_dir" } else { error.desc() };
+        anyhow::anyhow!("data_dir {} cannot be locked: {why}", data_dir.display())
+    })
+}
+
+async fn open_store(
+    config: &Config,
+    data_dir: &Path,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Arc<dyn EventStore>> {
+    let Some(url) = &config.database_url else {
+        let path = data_dir.join("flexcore.db");
+        let open = {
+            let (path, clock) = (path.clone(), Arc::clone(clock));
+            tokio::task::spawn_blocking(move || SqliteStore::open(path, clock))
+        };
+        let store =
+            open.await?.with_context(|| format!("the embedded store {} cannot be opened", path.display()))?;
+        return Ok(Arc::new(store));
+    };
+    let store = PostgresStore::connect(url.reveal())
+        .await
+        .context("database.url: the event store cannot be opened")?;
+    Ok(Arc::new(store))
+}
+
+fn host(data_dir: &Path, logs: &Arc<dyn LogStore>, clock: &Arc<dyn Clock>) -> anyhow::Result<LocalHost> {
+    let mut own_programs = Vec::new();
+    let mut jailer = None;
+    for name in OWN_PROGRAMS {
+        let path = locate(name, data_dir)?;
+        own_programs.extend(path.parent().map(Path::to_path_buf));
+        if name == flexcore_jailer::PROGRAM_NAME {
+            jailer = Some(path);
+        }
+    }
+    let Some(jailer) = jailer else {
+        bail!("{} is not one of flexcore's own programs", flexcore_jailer::PROGRAM_NAME)
+    };
+    own_programs.dedup();
+    let host = LocalHost::new(Settings {
+        launcher: Arc::new(Launcher::new(jailer)),
+        logs: Arc::clone(logs),
+        clock: Arc::clone(clock),
+        data_dir: data_dir.to_path_buf(),
+        own_programs,
+        variables: variables(),
+    })?;
+    host.clear_leftovers().context("leftovers of earlier executions cannot be removed")?;
+    Ok(host)
+}
+
+/// The daemon's environment; what is not UTF-8 cannot be named by a manifest.
+fn variables() -> BTreeMap<String, String> {
+    std::env::vars_os()
+        .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+/// Written beside and renamed, so that a reader never sees half of it.
+fn write_address(data_dir: &Path, address: SocketAddr) -> io::Result<()> {
+    let beside = data_dir.join(format!("{ADDRESS_FILE}.new"));
+    fs::write(&beside, format!("{address}\n"))?;
+    fs::rename(beside, data_dir.join(ADDRESS_FILE))
+}

@@ -1,0 +1,238 @@
+//! One request as the handlers see it: who asks, what ties it together, and the headers of the contract read once
+//! and strictly. Nothing here touches a body or the node.
+
+use std::net::IpAddr;
+
+use flexcore_actors::domain::ids::{CommandId, CorrelationId, Version};
+use flexcore_actors::runtime::api::Context;
+use http::Method;
+use http::header::{ACCEPT, HeaderMap, HeaderValue, IF_MATCH};
+use http::request::Parts;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::limits::{MAX_CORRELATION, MAX_IDEMPOTENCY_KEY};
+use super::problem::Problem;
+use super::query::Query;
+
+/// The header that carries the correlation id, in and out.
+pub(super) const CORRELATION: &str = "x-correlation-id";
+/// The header by which a repeated request is recognised.
+pub(super) const IDEMPOTENCY: &str = "idempotency-key";
+
+/// Correlation ids that are not UUIDs become version 5 UUIDs of this namespace, so that the same text is always the
+/// same id.
+const CORRELATION_SPACE: Uuid = Uuid::from_u128(0x6b1f_6a0e_57c3_4c55_9d2e_0b7a_3f58_c6d1);
+/// The same for idempotency keys.
+const COMMAND_SPACE: Uuid = Uuid::from_u128(0x2f7c_9b84_1d0a_4e0c_8f6b_94d1_5a2e_7c03);
+
+/// What ties together everything that one request sets in motion.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Correlation {
+    /// As events carry it.
+    pub id: CorrelationId,
+    /// As the client wrote it, which is what it gets back.
+    pub text: HeaderValue,
+}
+
+impl Correlation {
+    /// A new one.
+    pub(super) fn fresh() -> Self {
+        let id = Uuid::now_v7();
+        let text = HeaderValue::from_str(&id.to_string()).expect("a uuid is visible ASCII");
+        Self { id: CorrelationId(id), text }
+    }
+
+    /// The client's own: a UUID is taken as it is, other visible ASCII has its own UUID.
+    pub(super) fn of(field: &str, value: &[u8]) -> Result<Self, Problem> {
+        let visible = value.iter().all(u8::is_ascii_graphic);
+        let text = HeaderValue::from_bytes(value)
+            .ok()
+            .filter(|_| visible && (1..=MAX_CORRELATION).contains(&value.len()))
+            .ok_or_else(|| {
+                let message = format!("{field} is 1 to {MAX_CORRELATION} visible ASCII characters");
+                Problem::parameter(field, message)
+            })?;
+        let id = Uuid::try_parse_ascii(value).unwrap_or_else(|_| Uuid::new_v5(&CORRELATION_SPACE, value));
+        Ok(Self { id: CorrelationId(id), text })
+    }
+
+    fn read(headers: &HeaderMap) -> Result<Self, Problem> {
+        headers
+            .get(CORRELATION)
+            .map_or_else(|| Ok(Self::fresh()), |value| Self::of("X-Correlation-ID", value.as_bytes()))
+    }
+
+    /// As text.
+    pub(super) fn as_str(&self) -> &str {
+        self.text.to_str().unwrap_or_default()
+    }
+}
+
+/// One request.
+#[derive(Debug)]
+pub(super) struct Call {
+    /// Its method.
+    pub method: Method,
+    /// Its path.
+    pub path: String,
+    /// Its query parameters.
+    pub query: Query,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// What ties it together.
+    pub correlation: Correlation,
+    /// Where it comes from.
+    pub peer: IpAddr,
+    /// Cancelled when the node shuts down: what waits or streams ends then.
+    pub shutdown: CancellationToken,
+}
+
+impl Call {
+    /// Reads a request's head. A correlation id that cannot be used is replaced, and the problem handed back.
+    pub(super) fn read(parts: &Parts, peer: IpAddr, shutdown: CancellationToken) -> (Self, Option<Problem>) {
+        let (correlation, problem) = match Correlation::read(&parts.headers) {
+            Ok(correlation) => (correlation, None),
+            Err(problem) => (Correlation::fresh(), Some(problem)),
+        };
+        let call = Self {
+            method: parts.method.clone(),
+            path: parts.uri.path().to_owned(),
+            query: Query::read(parts.uri.query()),
+            headers: parts.headers.clone(),
+            correlation,
+            peer,
+            shutdown,
+        };
+        (call, problem)
+    }
+
+    /// Who asks and how, for a command.
+    pub(super) fn context(&self) -> Result<Context, Problem> {
+        Ok(Context {
+            actor: format!("anonymous@{}", self.peer),
+            correlation_id: self.correlation.id,
+            command_id: self.command_id()?,
+            if_match: self.if_match()?,
+        })
+    }
+
+    /// Whether the client prefers an answer before the end (`Prefer: respond-async`, RFC 7240).
+    pub(super) fn prefers_async(&self) -> bool {
+        let values = self.headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
+        values.flat_map(|value| value.split(',')).any(|one| one.trim().eq_ignore_ascii_case("respond-async"))
+    }
+
+    /// Whether `Accept` names this media type itself; wildcards leave the choice to the route.
+    pub(super) fn asks_for(&self, media_type: &str) -> bool {
+        let values = self.headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+        values
+            .flat_map(|value| value.split(','))
+            .filter_map(|range| range.split(';').next())
+            .any(|name| name.trim().eq_ignore_ascii_case(media_type))
+    }
+
+    /// A key that is a UUID is the command's id; any other is a key for this method and path alone.
+    fn command_id(&self) -> Result<Option<CommandId>, Problem> {
+        let Some(value) = self.headers.get(IDEMPOTENCY) else { return Ok(None) };
+        let key = value.as_bytes();
+        if !(1..=MAX_IDEMPOTENCY_KEY).contains(&key.len()) || !key.iter().all(|b| (0x20..0x7f).contains(b)) {
+            let message = format!("Idempotency-Key is 1 to {MAX_IDEMPOTENCY_KEY} visible ASCII characters");
+            return Err(Problem::parameter("Idempotency-Key", message));
+        }
+        let id = Uuid::try_parse_ascii(key).unwrap_or_else(|_| {
+            let scope = format!("{} {}\n", self.method, self.path);
+            Uuid::new_v5(&COMMAND_SPACE, &[scope.as_bytes(), key].concat())
+        });
+        Ok(Some(CommandId(id)))
+    }
+
+    /// `If-Match: "7"` is version 7, `*` is any; weak tags are refused, as they never match (RFC 9110).
+    fn if_match(&self) -> Result<Option<Version>, Problem> {
+        let mut values = self.headers.get_all(IF_MATCH).iter();
+        let Some(value) = values.next() else { return Ok(None) };
+        let text = value.to_str().unwrap_or_default().trim();
+        if text == "*" && values.next().is_none() {
+            return Ok(None);
+        }
+        let quoted = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+        let version = quoted.and_then(|digits| digits.parse().ok()).filter(|_| values.next().is_none());
+        version.map(|version| Some(Version(version))).ok_or_else(|| {
+            Problem::parameter("If-Match", "If-Match is the ETag of the answer you read, such as \"7\", or *")
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    pub(super) fn call(method: &str, path: &str, headers: &[(&str, &str)]) -> (Call, Option<Problem>) {
+        let mut request = http::Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let parts = request.body(()).unwrap().into_parts().0;
+        Call::read(&parts, Ipv4Addr::LOCALHOST.into(), CancellationToken::new())
+    }
+
+    fn command_id(method: &str, path: &str, key: &str) -> Uuid {
+        call(method, path, &[(IDEMPOTENCY, key)]).0.context().unwrap().command_id.unwrap().0
+    }
+
+    #[test]
+    fn a_correlation_id_is_kept_as_written() {
+        let uuid = "0198c0de-0000-7000-8000-000000000001";
+        let (known, _) = call("GET", "/", &[(CORRELATION, uuid)]);
+        assert_eq!(known.correlation.id.to_string(), uuid);
+        let (one, problem) = call("GET", "/", &[(CORRELATION, "order-17")]);
+        assert_eq!((one.correlation.as_str(), problem), ("order-17", None));
+        let (same, _) = call("GET", "/", &[(CORRELATION, "order-17")]);
+        assert_eq!(one.correlation, same.correlation);
+        let (other, _) = call("GET", "/", &[(CORRELATION, "order-18")]);
+        assert_ne!(one.correlation.id, other.correlation.id);
+        for bad in ["", "a b", &"x".repeat(129)] {
+            let (call, problem) = call("GET", "/", &[(CORRELATION, bad)]);
+            assert_eq!(problem.unwrap().status(), 400, "{bad}");
+            assert_eq!(call.correlation.as_str(), call.correlation.id.to_string());
+        }
+    }
+
+    #[test]
+    fn an_idempotency_key_belongs_to_its_method_and_path() {
+        let uuid = "0198c0de-0000-7000-8000-000000000002";
+        assert_eq!(command_id("POST", "/a", uuid).to_string(), uuid);
+        assert_eq!(command_id("POST", "/a", "k"), command_id("POST", "/a", "k"));
+        assert_ne!(command_id("POST", "/a", "k"), command_id("POST", "/b", "k"));
+        assert_ne!(command_id("POST", "/a", "k"), command_id("PUT", "/a", "k"));
+        assert_eq!(call("POST", "/", &[]).0.context().unwrap().command_id, None);
+        for bad in ["", &"x".repeat(256)] {
+            assert_eq!(call("POST", "/", &[(IDEMPOTENCY, bad)]).0.context().unwrap_err().status(), 400);
+        }
+    }
+
+    #[test]
+    fn if_match_is_a_version() {
+        let version = |text| call("PUT", "/", &[("if-match", text)]).0.context().map(|c| c.if_match);
+        assert_eq!(version("\"7\"").unwrap(), Some(Version(7)));
+        assert_eq!(version("*").unwrap(), None);
+        for bad in ["7", "W/\"7\"", "\"a\"", "\"1\", \"2\"", ""] {
+            assert_eq!(version(bad).unwrap_err().status(), 400, "{bad}");
+        }
+    }
+
+    #[test]
+    fn preferences_and_types_are_found_in_lists() {
+        assert!(call("POST", "/", &[("prefer", "wait=5, Respond-Async")]).0.prefers_async());
+        assert!(!call("POST", "/", &[("prefer", "wait=5")]).0.prefers_async());
+        let (call, _) = call("GET", "/", &[("accept", "text/plain;q=0.5, application/x-ndjson")]);
+        assert!(call.asks_for("application/x-ndjson") && !call.asks_for("text/event-stream"));
+    }
+
+    #[test]
+    fn the_actor_is_the_peer() {
+        assert_eq!(call("GET", "/", &[]).0.context().unwrap().actor, "anonymous@127.0.0.1");
+    }
+}

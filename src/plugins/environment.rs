@@ -1,0 +1,280 @@
+//! Private Python environments: one directory for each set of requirements, built once with `venv` and `pip`, shared
+//! by every execution that needs it.
+//!
+//! A directory is whole when its marker file is there. It is built in its final place, because the scripts in it name
+//! their interpreter by absolute path; builders take turns by a file lock, and what a broken build left is removed.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use flexcore_actors::domain::plugin::{Limits, PythonEnvironment};
+use flexcore_actors::domain::quantity::Bytes;
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use sha2::{Digest, Sha256};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::capture::{Captured, Helper, HelperError, capture};
+use super::host::Host;
+use super::launch::Status;
+use super::limits::{BUILD_LOG, BUILD_MEMORY, BUILD_POLL, BUILD_TIMEOUT};
+use super::log::ProgramLog;
+use super::surroundings;
+
+/// Under the data directory.
+const DIRECTORY: &str = "environments";
+/// The file whose presence says that an environment is whole.
+const MARKER: &str = ".complete";
+/// The `index` that means whatever pip is configured to use.
+const DEFAULT_INDEX: &str = "default";
+/// Variables of the daemon that tell pip and its TLS library how to reach the index.
+const PASSED: [&str; 8] = [
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "SSL_CERT_FILE",
+    "REQUESTS_CA_BUNDLE",
+];
+/// Prints what an environment depends on: the interpreter's version and place.
+const IDENTIFY: &str = "import sys; print(sys.version, sys.base_prefix)";
+
+/// Why there is no environment: a person's sentence, or that it was stopped.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Unbuilt {
+    /// What failed and the cure.
+    Failed(String),
+    /// Nobody wants it any more.
+    Stopped,
+}
+
+/// The directory of programs of an environment, built if it is not there yet.
+///
+/// # Errors
+/// [`Unbuilt`]
+pub async fn ensure(
+    host: &Host,
+    wanted: &PythonEnvironment,
+    log: Option<&ProgramLog>,
+    stop: &CancellationToken,
+) -> Result<PathBuf, Unbuilt> {
+    let option = wanted.requirements.iter().find(|r| r.trim_start().starts_with('-'));
+    if let Some(option) = option {
+        return Err(Unbuilt::Failed(format!(
+            "requirement {option:?} is an option of pip: list packages only, such as tap-csv==1.0.0"
+        )));
+    }
+    let build = Build { host, wanted, log, stop };
+    let python = build.find_python()?;
+    let identity = host.python.get_or_try_init(|| build.identify(&python)).await?;
+    let place = host.data_dir.join(DIRECTORY).join(key(wanted, identity));
+    if !place.join(MARKER).exists() {
+        build.alone(&place, &python).await?;
+    }
+    Ok(place.join("bin"))
+}
+
+struct Build<'a> {
+    host: &'a Host,
+    wanted: &'a PythonEnvironment,
+    log: Option<&'a ProgramLog>,
+    stop: &'a CancellationToken,
+}
+
+impl Build<'_> {
+    /// Waits for its turn, then builds unless another builder did meanwhile.
+    async fn alone(&self, place: &Path, python: &str) -> Result<(), Unbuilt> {
+        let _turn = self.turn(place).await?;
+        if place.join(MARKER).exists() {
+            return Ok(());
+        }
+        self.remark("building its Python environment; this happens once");
+        let started = Instant::now();
+        let io =
+            |e: io::Error| Unbuilt::Failed(format!("environment {} cannot be written: {e}", place.display()));
+        match fs::remove_dir_all(place) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(io(e)),
+            _ => {}
+        }
+        fs::create_dir_all(place).map_err(io)?;
+        self.make(place, python).await?;
+        self.install(place).await?;
+        fs::write(place.join(MARKER), self.wanted.requirements.join("\n") + "\n").map_err(io)?;
+        self.remark(format!("its Python environment was built in {} s", started.elapsed().as_secs()));
+        Ok(())
+    }
+
+    /// The lock under which one builder works; the kernel releases it when the builder dies.
+    async fn turn(&self, place: &Path) -> Result<Flock<File>, Unbuilt> {
+        let path = place.with_extension("lock");
+        let failed = |e: &dyn std::fmt::Display| Unbuilt::Failed(format!("lock {}: {e}", path.display()));
+        fs::create_dir_all(place.parent().unwrap_or(place)).map_err(|e| failed(&e))?;
+        let open = || OpenOptions::new().create(true).append(true).open(&path);
+        let mut file = open().map_err(|e| failed(&e))?;
+        let deadline = Instant::now() + BUILD_TIMEOUT;
+        loop {
+            file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(lock) => return Ok(lock),
+                Err((file, Errno::EAGAIN)) if Instant::now() < deadline => file,
+                Err((_, errno)) => return Err(failed(&errno)),
+            };
+            tokio::select! {
+                () = sleep(BUILD_POLL) => {}
+                () = self.stop.cancelled() => return Err(Unbuilt::Stopped),
+            }
+        }
+    }
+
+    async fn make(&self, place: &Path, python: &str) -> Result<(), Unbuilt> {
+        let argv = [python, "-m", "venv", &place.to_string_lossy()].map(str::to_owned);
+        let done = self.run(place, argv.to_vec()).await?;
+        if done.status == Status::Exit(0) {
+            return Ok(());
+        }
+        let printed = String::from_utf8_lossy(&done.stdout).into_owned() + &done.tail.join("\n");
+        Err(Unbuilt::Failed(if printed.contains("ensurepip") || printed.contains("No module named venv") {
+            "python3 cannot make virtual environments: install its venv module (Debian: apt-get install python3-venv)"
+                .to_owned()
+        } else {
+            format!("python3 -m venv failed: {}", last_lines(&printed))
+        }))
+    }
+
+    async fn install(&self, place: &Path) -> Result<(), Unbuilt> {
+        let python = place.join("bin/python").to_string_lossy().into_owned();
+        let fixed = [
+            "-m",
+            "pip",
+            "install",
+            "--no-input",
+            "--disable-pip-version-check",
+            "--progress-bar",
+            "off",
+            "--",
+        ];
+        let argv = std::iter::once(python)
+            .chain(fixed.map(str::to_owned))
+            .chain(self.wanted.requirements.iter().cloned())
+            .collect();
+        let done = self.run(place, argv).await?;
+        let report = place.join("build.log");
+        // the log helps a person later; the build does not depend on it
+        let _ = fs::write(&report, [&done.stdout[..], done.tail.join("\n").as_bytes()].concat());
+        if done.status == Status::Exit(0) {
+            return Ok(());
+        }
+        let place = report.display();
+        Err(Unbuilt::Failed(format!(
+            "pip install failed: {} (more in {place})",
+            last_lines(&done.tail.join("\n"))
+        )))
+    }
+
+    async fn identify(&self, python: &str) -> Result<String, Unbuilt> {
+        let argv = [python, "-c", IDENTIFY].map(str::to_owned).to_vec();
+        let done = self.run(&self.host.data_dir, argv).await?;
+        match done.status {
+            Status::Exit(0) => Ok(String::from_utf8_lossy(&done.stdout).trim().to_owned()),
+            _ => {
+                Err(Unbuilt::Failed(format!("{python} does not work: {}", last_lines(&done.tail.join("\n")))))
+            }
+        }
+    }
+
+    fn find_python(&self) -> Result<String, Unbuilt> {
+        let daemon_path = self.host.variables.get("PATH").map(std::env::split_paths).into_iter().flatten();
+        let directories: Vec<PathBuf> =
+            daemon_path.filter(|d| d.is_absolute()).chain(surroundings::directories(None, &[])).collect();
+        let found = self.host.launcher.resolve("python3", &directories).map_err(|_| {
+            Unbuilt::Failed(
+                "python3 was not found: install it (Debian: apt-get install python3 python3-venv)".to_owned(),
+            )
+        })?;
+        Ok(found.to_string_lossy().into_owned())
+    }
+
+    async fn run(&self, workdir: &Path, argv: Vec<String>) -> Result<Captured, Unbuilt> {
+        let helper = Helper {
+            argv,
+            env: self.variables(),
+            workdir: workdir.to_owned(),
+            limits: Limits { memory: Bytes(BUILD_MEMORY), open_files: 1_024, ..Limits::default() },
+            timeout: BUILD_TIMEOUT,
+            max_output: BUILD_LOG,
+            log: self.log.cloned(),
+            log_output: true,
+        };
+        capture(&*self.host.launcher, helper, self.stop).await.map_err(|error| match error {
+            HelperError::Stopped => Unbuilt::Stopped,
+            error => Unbuilt::Failed(format!("building the Python environment: {error}")),
+        })
+    }
+
+    /// As little as a plugin gets, and what pip needs to find the index: its own variables, proxies, and the home
+    /// directory with its configuration.
+    fn variables(&self) -> Vec<(String, String)> {
+        let default_index = self.wanted.index == DEFAULT_INDEX;
+        let passes = |name: &str| {
+            let of_pip = name.starts_with("PIP_") && (default_index || !name.contains("INDEX_URL"));
+            of_pip || name == "HOME" || name == "PATH" || PASSED.contains(&name)
+        };
+        let daemon = self.host.variables.iter().filter(|(name, _)| passes(name));
+        let mut variables: Vec<_> = daemon.map(|(name, value)| (name.clone(), value.clone())).collect();
+        variables.push(("LANG".to_owned(), "C.UTF-8".to_owned()));
+        if !default_index {
+            // not an argument: an index may carry credentials
+            variables.push(("PIP_INDEX_URL".to_owned(), self.wanted.index.clone()));
+        }
+        variables
+    }
+
+    fn remark(&self, text: impl Into<String>) {
+        if let Some(log) = self.log {
+            log.remark(text);
+        }
+    }
+}
+
+/// What an environment is called: the same for the same requirements, index and interpreter.
+fn key(wanted: &PythonEnvironment, python: &str) -> String {
+    let mut hash = Sha256::new();
+    let parts = wanted.requirements.iter().map(String::as_str).chain([wanted.index.as_str(), python]);
+    for part in parts {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn last_lines(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
+    lines[lines.len().saturating_sub(super::limits::BUILD_TAIL)..].join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_tells_apart_what_matters() {
+        let wanted = |requirements: &[&str], index: &str| PythonEnvironment {
+            requirements: requirements.iter().map(|r| (*r).to_owned()).collect(),
+            index: index.to_owned(),
+        };
+        let keys = [
+            key(&wanted(&["a", "b"], "default"), "3.11"),
+            key(&wanted(&["ab"], "default"), "3.11"),
+            key(&wanted(&["a", "b"], "https://index"), "3.11"),
+            key(&wanted(&["a", "b"], "default"), "3.12"),
+        ];
+        for (n, one) in keys.iter().enumerate() {
+            assert_eq!(one.len(), 64);
+            assert!(!keys[..n].contains(one), "{n}");
+        }
+        assert_eq!(keys[0], key(&wanted(&["a", "b"], "default"), "3.11"));
+    }
+}

@@ -1,0 +1,308 @@
+//! Frames and messages of the flexcore protocol: a 4-byte big-endian length and a MessagePack map with a `type`. Pure.
+//!
+//! Nothing is believed: a length beyond the limit is refused before anything is allocated for it, nesting is bounded,
+//! and what is no known message is an error. Unknown fields are ignored.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::limits::{MAX_FRAME, MAX_NESTING};
+
+/// The version of the protocol that this host speaks.
+pub const PROTOCOL: u64 = 1;
+/// Bytes of a frame's length.
+const LENGTH: usize = 4;
+
+/// What a plugin says.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Said {
+    /// The first message.
+    Hello {
+        /// The protocol's version.
+        protocol: u64,
+    },
+    /// One record.
+    Record {
+        /// Its stream.
+        stream: String,
+        /// Its content; counted, not kept.
+        #[serde(rename = "record")]
+        _record: serde::de::IgnoredAny,
+    },
+    /// How far it is.
+    Progress {
+        /// Records done in all, when it counts them itself.
+        #[serde(default)]
+        records: Option<u64>,
+        /// For people.
+        #[serde(default)]
+        message: Option<String>,
+    },
+    /// A line for the log.
+    Log {
+        /// Such as `info`.
+        #[serde(default)]
+        level: Option<String>,
+        /// The line.
+        message: String,
+    },
+    /// Asks for something that its manifest must grant.
+    Call {
+        /// Repeated in the answer.
+        id: u64,
+        /// What it asks for.
+        api: String,
+    },
+    /// Its last word: success.
+    Result {
+        /// An object, or nothing.
+        #[serde(default)]
+        result: Value,
+    },
+    /// Its last word: failure.
+    Error {
+        /// For people.
+        message: String,
+    },
+}
+
+/// What the host says.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Says<'a> {
+    /// What to do.
+    Execute {
+        /// The execution.
+        execution_id: String,
+        /// The operation, if one was asked for.
+        operation: Option<&'a str>,
+        /// The step's configuration.
+        config: &'a Value,
+        /// The operation's parameters.
+        parameters: &'a Value,
+    },
+    /// Please end.
+    Cancel {},
+    /// The answer to a call that was refused.
+    Error {
+        /// Of the call.
+        id: u64,
+        /// Why.
+        message: &'a str,
+    },
+}
+
+/// What is wrong with a plugin's frames.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// Too long; nothing was read of it.
+    #[error("a frame announces {0} bytes; {MAX_FRAME} is the most")]
+    TooLong(u32),
+    /// Not a known message. The text names fields and types, no values.
+    #[error("a frame is not a message of the flexcore protocol: {0}")]
+    Malformed(&'static str),
+    /// The output ended within it.
+    #[error("its output ended within a frame")]
+    Half,
+}
+
+/// One message as a frame.
+///
+/// # Errors
+/// When it is longer than a frame may be.
+pub fn encode(message: &Says<'_>) -> Result<Vec<u8>, FrameError> {
+    let body = rmp_serde::to_vec_named(message).map_err(|_| FrameError::Malformed("cannot be encoded"))?;
+    let length = u32::try_from(body.len()).unwrap_or(u32::MAX);
+    if body.len() > MAX_FRAME {
+        return Err(FrameError::TooLong(length));
+    }
+    Ok([&length.to_be_bytes()[..], &body].concat())
+}
+
+/// Takes bytes as they come and gives messages.
+#[derive(Debug, Default)]
+pub struct FrameReader {
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+impl FrameReader {
+    /// Adds bytes that were read.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.bytes.drain(..self.start);
+        self.start = 0;
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// The next whole message, if there is one.
+    ///
+    /// # Errors
+    /// [`FrameError`]; what follows is then meaningless.
+    pub fn next_message(&mut self) -> Result<Option<Said>, FrameError> {
+        let rest = &self.bytes[self.start..];
+        let Some((length, body)) = rest.split_first_chunk::<LENGTH>() else { return Ok(None) };
+        let length = u32::from_be_bytes(*length);
+        let size = usize::try_from(length).unwrap_or(usize::MAX);
+        if size > MAX_FRAME {
+            return Err(FrameError::TooLong(length));
+        }
+        let Some(body) = body.get(..size) else { return Ok(None) };
+        let message = decode(body)?;
+        self.start += LENGTH + size;
+        Ok(Some(message))
+    }
+
+    /// The output has ended.
+    ///
+    /// # Errors
+    /// When it ended within a frame.
+    pub fn finish(&self) -> Result<(), FrameError> {
+        if self.bytes.len() > self.start { Err(FrameError::Half) } else { Ok(()) }
+    }
+}
+
+fn decode(body: &[u8]) -> Result<Said, FrameError> {
+    let mut decoder = rmp_serde::Deserializer::new(std::io::Cursor::new(body));
+    decoder.set_max_depth(MAX_NESTING);
+    // the decoder's own text may quote values
+    let message = Said::deserialize(&mut decoder).map_err(|error| {
+        FrameError::Malformed(match error {
+            rmp_serde::decode::Error::DepthLimitExceeded => "its values are nested too deeply",
+            rmp_serde::decode::Error::Syntax(_) => "unknown type, or a field is missing or of the wrong kind",
+            _ => "it is not a MessagePack map",
+        })
+    })?;
+    let used = usize::try_from(decoder.get_ref().position()).unwrap_or(usize::MAX);
+    if used == body.len() { Ok(message) } else { Err(FrameError::Malformed("bytes follow its map")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn frame(body: &Value) -> Vec<u8> {
+        let body = rmp_serde::to_vec_named(body).unwrap();
+        [&u32::try_from(body.len()).unwrap().to_be_bytes()[..], &body].concat()
+    }
+
+    fn read(bytes: &[u8]) -> Result<Vec<Said>, FrameError> {
+        let mut reader = FrameReader::default();
+        reader.push(bytes);
+        let mut said = Vec::new();
+        while let Some(message) = reader.next_message()? {
+            said.push(message);
+        }
+        reader.finish().map(|()| said)
+    }
+
+    #[test]
+    fn messages_are_read_with_their_type_in_any_place() {
+        let bytes = [
+            frame(
+                &json!({"type": "hello", "protocol": 1, "name": "p", "version": "1", "extra": [1, {"a": 2}]}),
+            ),
+            frame(&json!({"stream": "s", "record": {"deep": [1, 2, {"x": null}]}, "type": "record"})),
+            frame(&json!({"type": "progress"})),
+            frame(&json!({"type": "call", "id": 7, "api": "bookmarks.read", "arguments": {}})),
+            frame(&json!({"type": "result", "result": {"rows": 3}})),
+        ];
+        let said = read(&bytes.concat()).unwrap();
+        assert_eq!(said[0], Said::Hello { protocol: 1 });
+        assert!(matches!(&said[1], Said::Record { stream, .. } if stream == "s"));
+        assert_eq!(said[2], Said::Progress { records: None, message: None });
+        assert_eq!(said[3], Said::Call { id: 7, api: "bookmarks.read".into() });
+        assert_eq!(said[4], Said::Result { result: json!({"rows": 3}) });
+    }
+
+    #[test]
+    fn a_huge_length_is_refused_before_its_bytes() {
+        assert_eq!(read(&[0xff; 4]), Err(FrameError::TooLong(u32::MAX)));
+        let one_over = u32::try_from(MAX_FRAME + 1).unwrap();
+        assert_eq!(read(&one_over.to_be_bytes()), Err(FrameError::TooLong(one_over)));
+    }
+
+    #[test]
+    fn what_is_no_message_is_refused() {
+        for bad in
+            [json!({"type": "shout"}), json!({"type": "log"}), json!([1, 2]), json!({"type": 1}), json!({})]
+        {
+            assert!(matches!(read(&frame(&bad)), Err(FrameError::Malformed(_))), "{bad}");
+        }
+        assert!(matches!(read(&[0, 0, 0, 1, 0xc1]), Err(FrameError::Malformed(_))));
+        assert!(matches!(read(&[0, 0, 0, 0]), Err(FrameError::Malformed(_))));
+        let mut trailing = frame(&json!({"type": "progress"}));
+        trailing[3] += 1;
+        trailing.push(0xc0);
+        assert_eq!(read(&trailing), Err(FrameError::Malformed("bytes follow its map")));
+    }
+
+    #[test]
+    fn nesting_is_bounded() {
+        let nested = |depth: usize| {
+            let mut body = vec![0x82, 0xa4];
+            body.extend_from_slice(b"type");
+            body.push(0xa6);
+            body.extend_from_slice(b"result");
+            body.push(0xa6);
+            body.extend_from_slice(b"result");
+            body.extend(std::iter::repeat_n(0x91, depth));
+            body.push(0xc0);
+            [&u32::try_from(body.len()).unwrap().to_be_bytes()[..], &body].concat()
+        };
+        assert!(read(&nested(16)).is_ok());
+        assert!(matches!(read(&nested(100_000)), Err(FrameError::Malformed(_))));
+    }
+
+    #[test]
+    fn half_a_frame_is_told() {
+        let whole = frame(&json!({"type": "progress"}));
+        for cut in 1..whole.len() {
+            assert_eq!(read(&whole[..cut]), Err(FrameError::Half), "{cut}");
+        }
+        assert!(read(&[]).is_ok());
+    }
+
+    #[test]
+    fn what_the_host_says_has_named_fields() {
+        let (config, parameters) = (json!({"a": 1}), json!({}));
+        let says = [
+            Says::Execute {
+                execution_id: "x".into(),
+                operation: None,
+                config: &config,
+                parameters: &parameters,
+            },
+            Says::Cancel {},
+            Says::Error { id: 1, message: "not granted" },
+        ];
+        for (says, kind) in says.iter().zip(["execute", "cancel", "error"]) {
+            let bytes = encode(says).unwrap();
+            let body: Value = rmp_serde::from_slice(&bytes[4..]).unwrap();
+            assert_eq!(body["type"], json!(kind));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_end_in_an_answer(bytes in prop::collection::vec(any::<u8>(), 0..200), cut in 0_usize..200) {
+            let whole = read(&bytes);
+            let mut reader = FrameReader::default();
+            let (first, second) = bytes.split_at(cut.min(bytes.len()));
+            let mut said = Vec::new();
+            let mut parts = || -> Result<(), FrameError> {
+                for part in [first, second] {
+                    reader.push(part);
+                    while let Some(message) = reader.next_message()? {
+                        said.push(message);
+                    }
+                }
+                reader.finish()
+            };
+            prop_assert_eq!(parts().map(|()| said), whole);
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! The plugin host itself: prepares the programs of an attempt and hands them to the session of their protocol.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use flexcore_actors::domain::outcome::{AttemptReport, Cause, CauseKind, ProgramReport, Usage};
+use flexcore_actors::domain::plugin::{Manifest, Protocol};
+use flexcore_actors::ports::plugin_host::{AttemptEnd, HostEvent, PipeSpec, PluginHost, Progress};
+use flexcore_actors::ports::{BoxFuture, Clock, LogStore};
+use futures::FutureExt;
+use tokio::sync::{OnceCell, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use super::launch::Launch;
+use super::program::{self, Prepared, Refusal};
+use super::scratch::Scratch;
+use super::{command, pipe, session};
+
+/// Runs programs on this node. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct LocalHost(Arc<Host>);
+
+/// What a host is made of.
+pub struct Settings {
+    /// Starts programs.
+    pub launcher: Arc<dyn Launch>,
+    /// Keeps what they print.
+    pub logs: Arc<dyn LogStore>,
+    /// The time of log lines.
+    pub clock: Arc<dyn Clock>,
+    /// The node's data directory.
+    pub data_dir: PathBuf,
+    /// Where FlexCore's own programs are.
+    pub own_programs: Vec<PathBuf>,
+    /// The daemon's environment variables; only names that a manifest lists reach a program.
+    pub variables: BTreeMap<String, String>,
+}
+
+/// The insides of a host, shared by its attempts.
+pub struct Host {
+    pub(super) launcher: Arc<dyn Launch>,
+    pub(super) logs: Arc<dyn LogStore>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) data_dir: PathBuf,
+    pub(super) own_programs: Vec<PathBuf>,
+    pub(super) variables: BTreeMap<String, String>,
+    /// Version and place of `python3`, asked once: environments of another one are built anew after a restart.
+    pub(super) python: OnceCell<String>,
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Host").field("data_dir", &self.data_dir).finish_non_exhaustive()
+    }
+}
+
+/// What every session of an attempt needs besides its programs.
+#[derive(Debug, Clone)]
+pub(super) struct Attempt<'a> {
+    pub spec: &'a PipeSpec,
+    pub events: mpsc::Sender<HostEvent>,
+    pub progress: Arc<Progress>,
+    pub stop: CancellationToken,
+}
+
+impl LocalHost {
+    /// A host with the given neighbours.
+    ///
+    /// # Errors
+    /// When the data directory cannot be made or has no absolute path.
+    pub fn new(settings: Settings) -> io::Result<Self> {
+        let Settings { launcher, logs, clock, data_dir, own_programs, variables } = settings;
+        std::fs::create_dir_all(&data_dir)?;
+        // scripts in environments name their interpreter by this path, and programs start elsewhere
+        let data_dir = data_dir.canonicalize()?;
+        let python = OnceCell::new();
+        Ok(Self(Arc::new(Host { launcher, logs, clock, data_dir, own_programs, variables, python })))
+    }
+
+    /// Removes what attempts of a former life of the node left on disk; to be called before the first attempt.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn clear_leftovers(&self) -> io::Result<()> {
+        super::scratch::clear_leftovers(&self.0.data_dir)
+    }
+
+    async fn attempt(&self, attempt: Attempt<'_>) -> AttemptEnd {
+        let spec = attempt.spec;
+        let piped = spec.programs.len() > 1;
+        if let Some(other) = spec.programs.iter().find(|p| piped && p.manifest.protocol != Protocol::Singer) {
+            let plugin = &other.manifest.name;
+            let why = format!("{plugin} cannot be part of a pipe: only programs of the singer protocol can");
+            return not_started(spec, Some(Cause::new(CauseKind::StartFailed, why)));
+        }
+        let scratch = match make_scratch(&self.0.data_dir, spec).await {
+            Ok(scratch) => scratch,
+            Err(error) => {
+                let why = format!("the scratch directory cannot be made: {error}; check the data directory");
+                return not_started(spec, Some(Cause::new(CauseKind::StartFailed, why)));
+            }
+        };
+        let end = match self.prepare_all(&attempt, &scratch).await {
+            Ok(mut programs) => match programs.first().map(|p| p.protocol) {
+                Some(Protocol::Command) => command::run(&self.0, &attempt, programs.remove(0)).await,
+                Some(Protocol::Flexcore) => session::run(&self.0, &attempt, programs.remove(0)).await,
+                _ => pipe::run(&self.0, &attempt, programs).await,
+            },
+            Err(Refusal::Cause(cause)) => not_started(spec, Some(cause)),
+            Err(Refusal::Stopped) => not_started(spec, None),
+        };
+        // a plugin may have left many files: not on a thread that others wait for
+        let _ = tokio::task::spawn_blocking(move || drop(scratch)).await;
+        end
+    }
+
+    async fn prepare_all(&self, attempt: &Attempt<'_>, scratch: &Scratch) -> Result<Vec<Prepared>, Refusal> {
+        let mut programs = Vec::with_capacity(attempt.spec.programs.len());
+        for n in 0..attempt.spec.programs.len() {
+            programs.push(program::prepare(&self.0, attempt.spec, n, scratch, &attempt.stop).await?);
+        }
+        Ok(programs)
+    }
+}
+
+impl PluginHost for LocalHost {
+    fn run<'a>(
+        &'a self,
+        spec: PipeSpec,
+        events: mpsc::Sender<HostEvent>,
+        progress: Arc<Progress>,
+        stop: CancellationToken,
+    ) -> BoxFuture<'a, AttemptEnd> {
+        async move { self.attempt(Attempt { spec: &spec, events, progress, stop }).await }.boxed()
+    }
+
+    fn prepare<'a>(&'a self, manifest: &'a Manifest) -> BoxFuture<'a, Result<(), Cause>> {
+        async move {
+            let never = CancellationToken::new();
+            program::locate(&self.0, manifest, None, &never).await.map(|_| ()).map_err(
+                |refusal| match refusal {
+                    Refusal::Cause(cause) => cause,
+                    Refusal::Stopped => Cause::new(CauseKind::Cancelled, "nobody asked for this stop"),
+                },
+            )
+        }
+        .boxed()
+    }
+}
+
+async fn make_scratch(data_dir: &Path, spec: &PipeSpec) -> io::Result<Scratch> {
+    let (data_dir, spec) = (data_dir.to_owned(), spec.clone());
+    let made = tokio::task::spawn_blocking(move || Scratch::create(&data_dir, &spec));
+    made.await.map_err(io::Error::other)?
+}
+
+/// The end of an attempt of which nothing ran.
+fn not_started(spec: &PipeSpec, cause: Option<Cause>) -> AttemptEnd {
+    let blamed = cause.as_ref().and_then(|c| c.detail.get("plugin")).and_then(|p| p.as_str());
+    let report = |plugin: &flexcore_actors::domain::ids::Name| ProgramReport {
+        plugin: plugin.clone(),
+        pid: None,
+        exit_code: None,
+        cause: cause.clone().filter(|_| blamed == Some(plugin.as_str())),
+        usage: Usage::default(),
+    };
+    let programs = spec.programs.iter().map(|p| report(&p.manifest.name)).collect();
+    AttemptEnd { cause: cause.clone(), report: AttemptReport { programs, ..AttemptReport::default() } }
+}

@@ -1,0 +1,101 @@
+//! What the plugin host needs of a launcher, as a trait of its own: adapters do not import each other, composing
+//! connects them.
+
+use std::fmt;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use flexcore_actors::domain::outcome::Usage;
+use flexcore_actors::domain::plugin::Limits;
+use flexcore_actors::ports::BoxFuture;
+
+/// Starts programs, each as a process tree of its own with nothing inherited.
+pub trait Launch: Send + Sync + 'static {
+    /// The path of a program: itself when absolute, otherwise the first executable of that name in `directories`.
+    ///
+    /// # Errors
+    /// When there is none.
+    fn resolve(&self, program: &str, directories: &[PathBuf]) -> Result<PathBuf, LaunchFailure>;
+
+    /// Starts a program; done when it is executed. Dropping the future ends what was started.
+    ///
+    /// # Errors
+    /// When it did not start; nothing of it runs then.
+    fn start(&self, start: Start) -> BoxFuture<'_, Result<Launched, LaunchFailure>>;
+}
+
+/// A program to start.
+#[derive(Debug)]
+pub struct Start {
+    /// Arguments; the first is an absolute path.
+    pub argv: Vec<String>,
+    /// The whole environment.
+    pub env: Vec<(String, String)>,
+    /// The private scratch directory, where the program starts.
+    pub workdir: PathBuf,
+    /// Standard input; `/dev/null` if absent.
+    pub stdin: Option<OwnedFd>,
+    /// Standard output.
+    pub stdout: OwnedFd,
+    /// Standard error.
+    pub stderr: OwnedFd,
+    /// What it may use.
+    pub limits: Limits,
+}
+
+/// A person's sentence why a program did not start, with the cure.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct LaunchFailure(pub String);
+
+/// A running program.
+pub struct Launched {
+    /// Its process id.
+    pub pid: u32,
+    /// Ends it from elsewhere.
+    pub control: Box<dyn Control>,
+    /// Its end, when its whole tree is gone. Dropping this kills the tree.
+    pub ended: BoxFuture<'static, Ended>,
+}
+
+impl fmt::Debug for Launched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Launched").field("pid", &self.pid).finish_non_exhaustive()
+    }
+}
+
+/// Ends a program; without effect once it has ended.
+pub trait Control: Send + Sync {
+    /// SIGTERM now, SIGKILL to the whole tree after `grace`. A repetition can only bring the end nearer.
+    fn stop(&self, grace: Duration);
+}
+
+/// How a program ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// The manner.
+    pub status: Status,
+    /// What its tree used.
+    pub usage: Usage,
+    /// Processes that would not go. None, unless the kernel keeps them.
+    pub survivors: usize,
+}
+
+/// The manner of an end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// It exited with this code.
+    Exit(i32),
+    /// This signal ended it.
+    Signal(i32),
+    /// It used more memory than it may.
+    Oom {
+        /// What it may use, bytes.
+        limit: u64,
+        /// What was measured, bytes.
+        peak: u64,
+    },
+    /// Its launcher died; how it ended is not known.
+    Lost,
+}

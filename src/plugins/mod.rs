@@ -1,0 +1,37 @@
+//! The plugin host: runs the programs of one attempt of a step, speaking their protocol, and tells how they ended.
+//!
+//! `host` is the way in and prepares programs (`program`, `environment`, `discover`, `scratch`, `surroundings`); each
+//! protocol has its session (`pipe` for singer with its `relay`, `command`, `session` for flexcore with its `frames`);
+//! `verdict` decides what their ends mean, `report` what is recorded. Programs are started through [`launch`], a trait
+//! of this room.
+//!
+//! **Boundary:** never in here: a database, HTTP, the aggregates' rules (retries, bookmarks, permits), or another
+//! adapter. A program's data is never written to logs or errors, but for the beginning of a line that is no data.
+
+mod attend;
+mod capture;
+mod command;
+mod discover;
+mod environment;
+mod frames;
+mod host;
+pub mod launch;
+mod limits;
+mod log;
+mod output;
+mod pipe;
+mod program;
+mod redact;
+pub mod relay;
+mod report;
+mod scratch;
+mod select;
+mod session;
+mod states;
+mod surroundings;
+mod verdict;
+
+#[cfg(test)]
+mod testing;
+
+pub use host::{Host, LocalHost, Settings};

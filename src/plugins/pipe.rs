@@ -1,0 +1,382 @@
+//! The session of the singer protocol: starts the programs of a pipe, relays between them, and brings all of them to
+//! an end when one fails or nobody wants them any more. What their ends mean is the verdict's business.
+
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use flexcore_actors::domain::outcome::{Cause, CauseKind};
+use flexcore_actors::domain::plugin::PluginType;
+use flexcore_actors::domain::quantity::format_duration;
+use flexcore_actors::ports::BoxFuture;
+use flexcore_actors::ports::plugin_host::{AttemptEnd, HostEvent};
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
+use serde_json::json;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::host::{Attempt, Host};
+use super::launch::{Control, Ended, Launched, Start, Status};
+use super::limits::{CLOSE_GRACE, DRAIN_GRACE};
+use super::log::Stream;
+use super::output::Output;
+use super::program::{Prepared, start_failed};
+use super::relay::check::Fault;
+use super::relay::{self, Feeds, Link, LinkEnd, Order, Outcome, Sink, pipe};
+use super::report;
+use super::states;
+use super::verdict::{Fate, LinkFate, Reason, protocol_error};
+
+/// Runs the programs of a pipe, one or more, to their end.
+pub async fn run(host: &Host, attempt: &Attempt<'_>, programs: Vec<Prepared>) -> AttemptEnd {
+    let mut pipe = Pipe::new(attempt, programs);
+    if let Err((n, cause)) = pipe.start(host).await {
+        pipe.break_start(n, cause);
+    }
+    pipe.supervise().await;
+    pipe.finish().await
+}
+
+/// What happens to a pipe.
+enum Happening {
+    Ended(usize, Ended),
+    Link(usize, Option<LinkEnd>),
+    /// The output of the last program is read to its end, or wrong.
+    Output(Result<(), String>),
+}
+
+struct Pipe<'a> {
+    attempt: &'a Attempt<'a>,
+    programs: Vec<Prepared>,
+    fates: Vec<Fate>,
+    pids: Vec<Option<u32>>,
+    running: Vec<Option<Running>>,
+    relays: Vec<Option<Relay>>,
+    ends: Vec<Option<LinkEnd>>,
+    happenings: FuturesUnordered<BoxFuture<'static, Happening>>,
+    /// Readers of standard error; aborted when dropped.
+    readers: JoinSet<()>,
+    /// When what still runs is asked to stop, how long it has then, and why.
+    last_call: Option<(Instant, Duration, Reason)>,
+    stopped: bool,
+}
+
+/// A program that has not ended.
+struct Running {
+    control: Box<dyn Control>,
+    deadline: Option<Instant>,
+    gone: CancellationToken,
+}
+
+/// A relay thread; told to leave when dropped.
+struct Relay(relay::Control);
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.0.order(Order::Abandon);
+    }
+}
+
+/// Our ends of the pipes of a program.
+struct Ends {
+    input: Option<OwnedFd>,
+    output: OwnedFd,
+    gone: CancellationToken,
+}
+
+impl<'a> Pipe<'a> {
+    fn new(attempt: &'a Attempt<'a>, programs: Vec<Prepared>) -> Self {
+        let fate = |p: &Prepared| Fate { plugin: p.plugin.clone(), ended: None, broken: None, ending: None };
+        let count = programs.len();
+        Self {
+            attempt,
+            fates: programs.iter().map(fate).collect(),
+            programs,
+            pids: vec![None; count],
+            running: (0..count).map(|_| None).collect(),
+            relays: (0..count).map(|_| None).collect(),
+            ends: (0..count).map(|_| None).collect(),
+            happenings: FuturesUnordered::new(),
+            readers: JoinSet::new(),
+            last_call: None,
+            stopped: false,
+        }
+    }
+
+    /// Starts the last program first, so that a tap never touches its source when its target is missing.
+    async fn start(&mut self, host: &Host) -> Result<(), (usize, Cause)> {
+        let mut ends = Vec::with_capacity(self.programs.len());
+        for n in (0..self.programs.len()).rev() {
+            if self.attempt.stop.is_cancelled() {
+                return Ok(());
+            }
+            ends.push(self.start_program(host, n).await.map_err(|cause| (n, cause))?);
+        }
+        ends.reverse();
+        self.connect(ends)
+    }
+
+    async fn start_program(&mut self, host: &Host, n: usize) -> Result<Ends, Cause> {
+        let program = &self.programs[n];
+        let failed =
+            |e: std::io::Error| start_failed(&program.plugin, format!("its pipes could not be made: {e}"));
+        let input = if n > 0 { Some(pipe::large().map_err(failed)?) } else { None };
+        let (stdin, input) = input.map_or((None, None), |(read, write)| (Some(read), Some(write)));
+        let (output, stdout) = pipe::large().map_err(failed)?;
+        let (errors, stderr) = pipe::small().map_err(failed)?;
+        let start = Start {
+            argv: program.argv.clone(),
+            env: program.env.clone(),
+            workdir: program.workdir.clone(),
+            stdin,
+            stdout,
+            stderr,
+            limits: program.limits.clone(),
+        };
+        let gone = CancellationToken::new();
+        let errors = Output::new(errors, gone.clone()).map_err(failed)?;
+        let Launched { pid, control, ended } =
+            host.launcher.start(start).await.map_err(|e| start_failed(&program.plugin, e))?;
+        self.readers.spawn(errors.log_to(program.log.clone(), Stream::Stderr));
+        let deadline = program.limits.wall_time.map(|time| Instant::now() + time);
+        self.happenings.push(async move { Happening::Ended(n, ended.await) }.boxed());
+        self.running[n] = Some(Running { control, deadline, gone: gone.clone() });
+        self.pids[n] = Some(pid);
+        // nobody listens when the attempt is being given up
+        let _ = self.attempt.events.send(HostEvent::Started { program: n, pid }).await;
+        Ok(Ends { input, output, gone })
+    }
+
+    /// Joins the programs by relays and reads what the last one prints.
+    fn connect(&mut self, ends: Vec<Ends>) -> Result<(), (usize, Cause)> {
+        let last = ends.len() - 1;
+        let mut inputs: Vec<Option<OwnedFd>> = Vec::with_capacity(ends.len());
+        let mut outputs = Vec::with_capacity(ends.len());
+        for Ends { input, output, gone } in ends {
+            inputs.push(input);
+            outputs.push((output, gone));
+        }
+        for (n, (upstream, gone)) in outputs.into_iter().enumerate() {
+            let failed = |e: std::io::Error| (n, start_failed(&self.programs[n].plugin, e));
+            let sink = match inputs.get_mut(n + 1).and_then(Option::take) {
+                Some(input) => Sink::Program(input),
+                None if speaks_singer(self.programs[last].kind) => Sink::States(self.attempt.events.clone()),
+                None => {
+                    let output = Output::new(upstream, gone).map_err(failed)?;
+                    let reading =
+                        states::read(output, self.programs[n].log.clone(), self.attempt.events.clone());
+                    self.happenings.push(reading.map(Happening::Output).boxed());
+                    return Ok(());
+                }
+            };
+            let feeds = Feeds { upstream: n == 0, downstream: n == last.saturating_sub(1) };
+            let line_limit = usize::try_from(self.programs[n].limits.line.0).unwrap_or(usize::MAX);
+            let progress = self.attempt.progress.clone();
+            let control = relay::Control::new().map_err(failed)?;
+            let link = Link { upstream, sink, line_limit, progress, feeds };
+            let end = relay::spawn(link, control.clone()).map_err(failed)?;
+            self.relays[n] = Some(Relay(control));
+            self.happenings.push(async move { Happening::Link(n, end.await.ok()) }.boxed());
+        }
+        Ok(())
+    }
+
+    /// Until every program and every relay has ended.
+    async fn supervise(&mut self) {
+        let stop = self.attempt.stop.clone();
+        let mut programs_gone = None;
+        while !self.happenings.is_empty() {
+            let all_ended = self.running.iter().all(Option::is_none);
+            if all_ended && programs_gone.is_none() {
+                programs_gone = Some(Instant::now() + CLOSE_GRACE);
+            }
+            let deadline = if all_ended { programs_gone } else { self.next_deadline() };
+            tokio::select! {
+                Some(happening) = self.happenings.next() => self.happened(happening),
+                () = stop.cancelled(), if !self.stopped => self.stop(),
+                () = until(deadline) => {
+                    if all_ended {
+                        self.abandon_closed_pipes();
+                        programs_gone = Some(Instant::now() + CLOSE_GRACE);
+                    } else {
+                        self.on_time();
+                    }
+                }
+            }
+        }
+    }
+
+    fn happened(&mut self, happening: Happening) {
+        match happening {
+            Happening::Ended(n, ended) => self.program_ended(n, ended),
+            Happening::Link(n, Some(end)) => self.link_ended(n, end),
+            Happening::Link(n, None) => {
+                let cause = protocol_error(&self.fates[n].plugin, "its relay ended without a word", None);
+                self.break_program(n, cause);
+            }
+            Happening::Output(Ok(())) => {}
+            Happening::Output(Err(why)) => {
+                let last = self.programs.len() - 1;
+                self.break_program(last, protocol_error(&self.fates[last].plugin, &why, None));
+            }
+        }
+    }
+
+    fn program_ended(&mut self, n: usize, ended: Ended) {
+        self.fates[n].ended = Some((ended, Instant::now()));
+        if let Some(running) = self.running[n].take() {
+            running.gone.cancel();
+        }
+        if let Some(relay) = &self.relays[n] {
+            relay.0.order(Order::UpstreamGone);
+        }
+        if ended.survivors > 0 {
+            self.programs[n].log.remark(format!("{} of its processes would not end", ended.survivors));
+        }
+        // one that ends well before its input does is noticed by the relay before it
+        if ended.status != Status::Exit(0) {
+            self.end_neighbours(n);
+        }
+    }
+
+    fn link_ended(&mut self, n: usize, mut end: LinkEnd) {
+        if let Outcome::BadLine(_, Fault::NotJson(_, Some(excerpt))) = &mut end.outcome {
+            *excerpt = self.programs[n].redactor.redact(excerpt);
+        }
+        let bad = matches!(end.outcome, Outcome::BadLine(..) | Outcome::Broken(_));
+        let closed = end.outcome == Outcome::DownstreamClosed;
+        self.ends[n] = Some(end);
+        if bad {
+            let name = self.fates[n].plugin.clone();
+            self.end_program(n, &Reason::Other(name), self.attempt.spec.grace);
+            self.end_neighbours(n);
+        } else if closed {
+            self.end_neighbours(n + 1);
+        }
+    }
+
+    /// A program failed by something else than its end: it is ended.
+    fn break_program(&mut self, n: usize, cause: Cause) {
+        let fate = &mut self.fates[n];
+        fate.broken.get_or_insert((cause, Instant::now()));
+        let name = fate.plugin.clone();
+        self.end_program(n, &Reason::Other(name), self.attempt.spec.grace);
+        self.end_neighbours(n);
+    }
+
+    /// A program did not start: those that did have nothing to do.
+    fn break_start(&mut self, n: usize, cause: Cause) {
+        let reason = Reason::Other(self.fates[n].plugin.clone());
+        self.fates[n].broken = Some((cause, Instant::now()));
+        for other in 0..self.fates.len() {
+            self.end_program(other, &reason, self.attempt.spec.grace);
+        }
+    }
+
+    /// Nothing of what comes before a failed program is of use any more; what comes after it may finish what it was
+    /// given, within [`DRAIN_GRACE`].
+    fn end_neighbours(&mut self, failed: usize) {
+        let reason = Reason::Other(self.fates[failed.min(self.fates.len() - 1)].plugin.clone());
+        for n in 0..failed.min(self.fates.len()) {
+            self.end_program(n, &reason, self.attempt.spec.grace);
+        }
+        if self.last_call.is_none() {
+            self.last_call = Some((Instant::now() + DRAIN_GRACE, self.attempt.spec.grace, reason));
+        }
+    }
+
+    /// Nobody wants the pipe any more: the source is asked to stop, which ends the input of the others; who is still
+    /// there after half of the grace is asked too, and killed at its end.
+    fn stop(&mut self) {
+        self.stopped = true;
+        if let Some(relay) = &self.relays[0] {
+            relay.0.order(Order::Finish);
+        }
+        let now = Instant::now();
+        for n in 0..self.fates.len() {
+            if self.running[n].is_some() && self.fates[n].ending.is_none() {
+                self.fates[n].ending = Some((Reason::Stopped, now));
+            }
+        }
+        self.end_program(0, &Reason::Stopped, self.attempt.spec.grace);
+        let half = self.attempt.spec.grace / 2;
+        self.last_call = Some((now + half, half, Reason::Stopped));
+    }
+
+    fn end_program(&mut self, n: usize, reason: &Reason, grace: Duration) {
+        if let Some(running) = &mut self.running[n] {
+            // it is being ended: running out of time no longer matters
+            running.deadline = None;
+            running.control.stop(grace);
+            self.fates[n].ending.get_or_insert((reason.clone(), Instant::now()));
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let own = self.running.iter().flatten().filter_map(|r| r.deadline);
+        own.chain(self.last_call.as_ref().map(|(at, ..)| *at)).min()
+    }
+
+    fn on_time(&mut self) {
+        let now = Instant::now();
+        for n in 0..self.running.len() {
+            if self.running[n].as_ref().and_then(|r| r.deadline).is_some_and(|at| at <= now) {
+                self.break_program(n, out_of_time(&self.programs[n]));
+            }
+        }
+        if self.last_call.as_ref().is_some_and(|(at, ..)| *at <= now)
+            && let Some((_, grace, reason)) = self.last_call.take()
+        {
+            for n in 0..self.running.len() {
+                self.end_program(n, &reason, grace);
+            }
+            // should one fail now, the others have been asked already
+            self.last_call = Some((now + DRAIN_GRACE, grace, reason));
+        }
+    }
+
+    /// Every program is gone, so every pipe should be at its end. A relay that hands bookmarks over waits for us.
+    fn abandon_closed_pipes(&self) {
+        let standing_alone = self.programs.len() == 1;
+        for relay in self.relays.iter().flatten().filter(|_| !standing_alone) {
+            relay.0.order(Order::Abandon);
+        }
+    }
+
+    async fn finish(mut self) -> AttemptEnd {
+        while self.readers.join_next().await.is_some() {}
+        let links: Vec<Option<LinkFate>> = self
+            .ends
+            .iter()
+            .map(|end| end.as_ref().map(|e| LinkFate { outcome: e.outcome.clone(), at: e.at }))
+            .collect();
+        self.programs.iter().zip(&self.ends).for_each(|(program, end)| {
+            end.iter().for_each(|end| report::remark_on(&end.tally, &program.log));
+            program.log.close();
+        });
+        report::of_pipe(&self.fates, &self.pids, &links, &self.ends)
+    }
+}
+
+/// Until a time; for ever without one.
+pub async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The cause of a program that ran longer than `limits.wall_time`.
+pub fn out_of_time(program: &Prepared) -> Cause {
+    let limit = program.limits.wall_time.unwrap_or_default();
+    Cause::new(
+        CauseKind::Timeout,
+        format!("{} ran longer than limits.wall_time ({})", program.plugin, format_duration(limit)),
+    )
+    .with_detail(json!({"plugin": program.plugin, "wall_time_ms": u64::try_from(limit.as_millis()).ok()}))
+}
+
+/// Whether a program's output is Singer messages, rather than a target's bookmarks and remarks.
+const fn speaks_singer(kind: PluginType) -> bool {
+    matches!(kind, PluginType::Extractor | PluginType::Mapper)
+}

@@ -1,0 +1,181 @@
+//! From a program's specification to something that can be started: its environment, path, files and variables.
+
+use std::path::{Path, PathBuf};
+
+use flexcore_actors::domain::ids::Name;
+use flexcore_actors::domain::outcome::{Cause, CauseKind};
+use flexcore_actors::domain::plugin::{Limits, Manifest, PluginType, Protocol};
+use flexcore_actors::ports::plugin_host::{PipeSpec, ProgramSpec};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::environment::{self, Unbuilt};
+use super::host::Host;
+use super::log::{LogIdentity, ProgramLog};
+use super::redact::Redactor;
+use super::scratch::{Scratch, write_private};
+use super::{discover, states, surroundings};
+
+/// A program that can be started.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The plugin.
+    pub plugin: Name,
+    /// Its place in a pipe.
+    pub kind: PluginType,
+    /// How FlexCore speaks with it.
+    pub protocol: Protocol,
+    /// Arguments; the first is an absolute path.
+    pub argv: Vec<String>,
+    /// The whole environment.
+    pub env: Vec<(String, String)>,
+    /// Its private directory.
+    pub workdir: PathBuf,
+    /// What it may use.
+    pub limits: Limits,
+    /// Where its lines go.
+    pub log: ProgramLog,
+    /// Hides its configuration.
+    pub redactor: Redactor,
+}
+
+/// Why a program cannot be started.
+#[derive(Debug)]
+pub enum Refusal {
+    /// What is wrong.
+    Cause(Cause),
+    /// Nobody wants it any more.
+    Stopped,
+}
+
+impl Refusal {
+    /// A start that failed.
+    pub fn start_failed(plugin: &Name, why: impl std::fmt::Display) -> Self {
+        Self::Cause(start_failed(plugin, why))
+    }
+}
+
+/// The cause of a start that failed.
+pub fn start_failed(plugin: &Name, why: impl std::fmt::Display) -> Cause {
+    Cause::new(CauseKind::StartFailed, format!("{plugin} could not be started: {why}"))
+        .with_detail(json!({"plugin": plugin}))
+}
+
+/// A program's path and where its companions are looked for.
+#[derive(Debug)]
+pub struct Located {
+    /// The path to execute.
+    pub path: String,
+    /// The directories of `PATH`.
+    pub directories: Vec<PathBuf>,
+}
+
+/// Makes everything of program `n` that stands before its start.
+///
+/// # Errors
+/// [`Refusal`]
+pub async fn prepare(
+    host: &Host,
+    spec: &PipeSpec,
+    n: usize,
+    scratch: &Scratch,
+    stop: &CancellationToken,
+) -> Result<Prepared, Refusal> {
+    let program = &spec.programs[n];
+    let manifest = &program.manifest;
+    let plugin = &manifest.name;
+    let identity = LogIdentity { execution: spec.execution, step: spec.step.clone(), plugin: plugin.clone() };
+    let log = ProgramLog::new(host.logs.clone(), host.clock.clone(), identity, manifest.limits.output);
+    let located = locate(host, manifest, Some(&log), stop).await?;
+    let workdir = scratch.program(n).map_err(|e| Refusal::start_failed(plugin, e))?;
+    let mut prepared = Prepared {
+        plugin: plugin.clone(),
+        kind: manifest.kind,
+        protocol: manifest.protocol,
+        argv: std::iter::once(located.path).chain(manifest.command.iter().skip(1).cloned()).collect(),
+        env: surroundings::variables(&located.directories, &workdir, &manifest.capabilities, &host.variables),
+        workdir,
+        limits: manifest.limits.clone(),
+        log,
+        redactor: Redactor::new(&program.config),
+    };
+    if manifest.protocol == Protocol::Singer {
+        let state = spec.state.as_ref().filter(|_| n == 0 && manifest.kind == PluginType::Extractor);
+        singer_files(host, program, state, &mut prepared, stop).await?;
+    }
+    Ok(prepared)
+}
+
+/// Makes sure of a plugin's environment and finds its program.
+///
+/// # Errors
+/// [`Refusal`]
+pub async fn locate(
+    host: &Host,
+    manifest: &Manifest,
+    log: Option<&ProgramLog>,
+    stop: &CancellationToken,
+) -> Result<Located, Refusal> {
+    let plugin = &manifest.name;
+    let environment = match &manifest.environment {
+        None => None,
+        Some(environment) => {
+            let built = environment::ensure(host, &environment.python, log, stop).await;
+            Some(built.map_err(|unbuilt| match unbuilt {
+                Unbuilt::Failed(why) => Refusal::start_failed(plugin, why),
+                Unbuilt::Stopped => Refusal::Stopped,
+            })?)
+        }
+    };
+    let Some(program) = manifest.command.first().filter(|p| !p.is_empty()) else {
+        return Err(Refusal::start_failed(plugin, "its manifest's command is empty"));
+    };
+    let directories = surroundings::directories(environment.as_deref(), &host.own_programs);
+    let path = host.launcher.resolve(program, &directories).map_err(|e| Refusal::start_failed(plugin, e))?;
+    if !path.exists() {
+        let path = path.display();
+        return Err(Refusal::start_failed(
+            plugin,
+            format!("{path} does not exist; correct its manifest's command"),
+        ));
+    }
+    Ok(Located { path: path.to_string_lossy().into_owned(), directories })
+}
+
+/// Writes a value into a private file of the program and gives its path.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_file(plugin: &Name, workdir: &Path, name: &str, value: &Value) -> Result<String, Refusal> {
+    let path = workdir.join(name);
+    write_private(&path, value.to_string().as_bytes())
+        .map_err(|e| Refusal::start_failed(plugin, format!("its {name} cannot be written: {e}")))?;
+    Ok(path.to_string_lossy().into_owned())
+}
+
+/// The configuration as a program expects it: an object.
+#[must_use]
+pub fn config_of(program: &ProgramSpec) -> Value {
+    if program.config.is_null() { json!({}) } else { program.config.clone() }
+}
+
+/// `--config`, and `--catalog` and `--state` only when there is one.
+async fn singer_files(
+    host: &Host,
+    program: &ProgramSpec,
+    state: Option<&Value>,
+    prepared: &mut Prepared,
+    stop: &CancellationToken,
+) -> Result<(), Refusal> {
+    let config = write_file(&prepared.plugin, &prepared.workdir, "config.json", &config_of(program))?;
+    prepared.argv.extend(["--config".to_owned(), config]);
+    if let Some(catalog) = discover::catalog(host, program, prepared, stop).await? {
+        let path = write_file(&prepared.plugin, &prepared.workdir, "catalog.json", &catalog)?;
+        prepared.argv.extend(["--catalog".to_owned(), path]);
+    }
+    if let Some(state) = state.filter(|state| states::is_bookmark(state)) {
+        let path = write_file(&prepared.plugin, &prepared.workdir, "state.json", state)?;
+        prepared.argv.extend(["--state".to_owned(), path]);
+    }
+    Ok(())
+}

@@ -1,0 +1,164 @@
+//! The event store in PostgreSQL: the truth of a cluster. One connection writes, a pool reads; every wait has a
+//! bound. What a batch means is decided inside the database by `flexcore_append` (see `migrations/postgres`), so
+//! that its lock is never held across a round trip. Nothing here knows SQLite, and no URL or password is ever part
+//! of a message.
+
+use std::time::Duration;
+
+use deadpool_postgres::{
+    ClientWrapper, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime,
+};
+use flexcore_actors::domain::event::RecordedEvent;
+use flexcore_actors::domain::ids::{Category, CommandId, Epoch, Position, StreamId, Version};
+use flexcore_actors::ports::event_store::{
+    Append, AppendOutcome, EventFilter, StoreError, StoredCommand, StreamOrder, Wakeup,
+};
+use flexcore_actors::ports::{BoxFuture, EventStore, batch};
+use tokio_postgres::{Config, NoTls};
+
+use self::writer::Writer;
+
+mod columns;
+mod config;
+mod error;
+mod migrate;
+mod reads;
+mod session;
+mod value;
+mod writer;
+
+/// Reading connections of a node; the next read waits.
+const READERS: usize = 8;
+/// How long a read waits for a free connection.
+const READER_WAIT: Duration = Duration::from_secs(5);
+
+/// An event store in a PostgreSQL database, version 15 or newer.
+pub struct PostgresStore {
+    readers: Pool,
+    writer: Writer,
+}
+
+impl PostgresStore {
+    /// Connects by a URL `postgres://user:password@host:port/database` and brings the schema up to date; nodes that
+    /// start at the same time take turns.
+    ///
+    /// # Errors
+    /// When the URL is not one, asks for TLS (not supported yet), or as [`PostgresStore::connect_with`].
+    pub async fn connect(url: &str) -> Result<Self, StoreError> {
+        Self::connect_with(config::parse(url)?).await
+    }
+
+    /// As [`PostgresStore::connect`], with settings that were read before.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when the server cannot be reached; [`StoreError::Failed`] when it refuses, is too
+    /// old, or a newer version of FlexCore has migrated the database.
+    pub async fn connect_with(config: Config) -> Result<Self, StoreError> {
+        let config = config::common(config)?;
+        migrate::run(&config).await?;
+        let readers = pool(config::reader(&config))?;
+        Ok(Self { readers, writer: Writer::new(config::writer(&config)) })
+    }
+
+    /// Runs a read on a connection of the pool. One that gave no answer in time is closed: the next statement would
+    /// wait behind the first.
+    async fn read<T>(
+        &self,
+        operation: &'static str,
+        read: impl AsyncFnOnce(&ClientWrapper) -> Result<T, tokio_postgres::Error>,
+    ) -> Result<T, StoreError> {
+        let connection = self.readers.get().await.map_err(|e| no_reader(operation, e))?;
+        let patience = config::READ_TIMEOUT + config::ANSWER_GRACE;
+        if let Ok(done) = tokio::time::timeout(patience, read(&*connection)).await {
+            return done.map_err(|e| error::not_stored(operation, e));
+        }
+        drop(Object::take(connection));
+        Err(StoreError::Unavailable { operation, source: error::too_slow(patience) })
+    }
+}
+
+fn pool(config: Config) -> Result<Pool, StoreError> {
+    // a connection is checked by use: one that is closed is not given out, and a read may be repeated
+    let manager =
+        Manager::from_config(config, NoTls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
+    Pool::builder(manager)
+        .max_size(READERS)
+        .runtime(Runtime::Tokio1)
+        .wait_timeout(Some(READER_WAIT))
+        .create_timeout(Some(config::CONNECT_TIMEOUT))
+        .recycle_timeout(Some(config::CONNECT_TIMEOUT))
+        .build()
+        .map_err(|source| StoreError::Failed {
+            operation: "set up the reading connections",
+            source: Box::new(source),
+        })
+}
+
+fn no_reader(operation: &'static str, error: PoolError) -> StoreError {
+    match error {
+        PoolError::Backend(e) => error::not_stored(operation, e),
+        other => StoreError::Unavailable { operation, source: Box::new(other) },
+    }
+}
+
+impl EventStore for PostgresStore {
+    fn append<'a>(&'a self, units: &'a [Append]) -> BoxFuture<'a, Result<Vec<AppendOutcome>, StoreError>> {
+        Box::pin(async move {
+            batch::check(units)?;
+            if units.is_empty() { Ok(Vec::new()) } else { self.writer.append(units).await }
+        })
+    }
+
+    fn read_stream<'a>(
+        &'a self,
+        stream: &'a StreamId,
+        after: Version,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<RecordedEvent>, StoreError>> {
+        Box::pin(self.read("read_stream", async move |db| reads::stream(db, stream, after, limit).await))
+    }
+
+    fn read_all<'a>(
+        &'a self,
+        after: Position,
+        limit: usize,
+        filter: &'a EventFilter,
+    ) -> BoxFuture<'a, Result<Vec<RecordedEvent>, StoreError>> {
+        Box::pin(self.read("read_all", async move |db| reads::all(db, after, limit, filter).await))
+    }
+
+    fn find_command<'a>(
+        &'a self,
+        stream: &'a StreamId,
+        id: CommandId,
+    ) -> BoxFuture<'a, Result<Option<StoredCommand>, StoreError>> {
+        Box::pin(self.read("find_command", async move |db| reads::command(db, stream, id).await))
+    }
+
+    fn list_streams<'a>(
+        &'a self,
+        category: Category,
+        after: Option<&'a StreamId>,
+        order: StreamOrder,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<StreamId>, StoreError>> {
+        let list = async move |db: &ClientWrapper| reads::streams(db, category, after, order, limit).await;
+        Box::pin(self.read("list_streams", list))
+    }
+
+    fn wakeups<'a>(
+        &'a self,
+        after: Option<&'a StreamId>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Wakeup>, StoreError>> {
+        Box::pin(self.read("wakeups", async move |db| reads::wakeups(db, after, limit).await))
+    }
+
+    fn claim_all<'a>(&'a self, node: &'a str) -> BoxFuture<'a, Result<Vec<Epoch>, StoreError>> {
+        Box::pin(self.writer.claim_all(node))
+    }
+
+    fn head(&self) -> BoxFuture<'_, Result<Position, StoreError>> {
+        Box::pin(self.read("head", reads::head))
+    }
+}

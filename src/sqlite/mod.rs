@@ -1,0 +1,162 @@
+//! The event store of a single node, in one SQLite file: the embedded default. One writer thread commits batches,
+//! a few read-only connections read. Who may open the file at all (the lock of the data directory) is not decided
+//! here, and nothing here knows PostgreSQL.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use flexcore_actors::domain::event::RecordedEvent;
+use flexcore_actors::domain::ids::{Category, CommandId, Epoch, Position, StreamId, Version};
+use flexcore_actors::ports::event_store::{
+    Append, AppendOutcome, EventFilter, StoreError, StoredCommand, StreamOrder, Wakeup,
+};
+use flexcore_actors::ports::{BoxFuture, Clock, EventStore, batch};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+use self::readers::Readers;
+use self::writer::Writer;
+
+mod append;
+mod error;
+mod readers;
+mod reads;
+mod value;
+mod writer;
+
+mod migrations {
+    //! The statements of `migrations/sqlite`, embedded.
+    refinery::embed_migrations!("migrations/sqlite");
+}
+
+/// How long a connection waits for a lock of another program (a backup, `sqlite3` on the command line).
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// The write-ahead log is cut back to this size (bytes) after a checkpoint.
+const WAL_KEPT: u32 = 64 << 20;
+/// Statements kept prepared on a connection; there are fewer.
+const PREPARED: usize = 32;
+
+/// An event store in a SQLite file.
+pub struct SqliteStore {
+    path: PathBuf,
+    // the readers are closed first, so that the writer's close ends the write-ahead log
+    readers: Readers,
+    writer: Writer,
+}
+
+impl SqliteStore {
+    /// Opens the file, creates it when it is not there, and brings its schema up to date. Blocks: it is for the
+    /// start of a node.
+    ///
+    /// # Errors
+    /// When the folder does not exist or may not be written, the file is not a database or another program holds
+    /// it, or a newer version of FlexCore has migrated it.
+    pub fn open(path: impl AsRef<Path>, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
+        let path = path.as_ref();
+        let mut connection =
+            open_writable(path).map_err(|e| error::not_stored("open the store's file", e))?;
+        migrations::migrations::runner().run(&mut connection).map_err(|source| StoreError::Failed {
+            operation: "migrate the store's file",
+            source: Box::new(source),
+        })?;
+        let writer = Writer::start(connection, clock).map_err(|source| StoreError::Failed {
+            operation: "start the store's writer",
+            source: Box::new(source),
+        })?;
+        Ok(Self { path: path.to_owned(), readers: Readers::new(path), writer })
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+fn open_writable(path: &Path) -> rusqlite::Result<Connection> {
+    let mut connection = Connection::open(path)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(PREPARED);
+    // a deferred transaction that later writes meets "database is locked" at once, without waiting
+    connection.set_transaction_behavior(TransactionBehavior::Immediate);
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    // S6: an acknowledged commit survives the loss of power
+    connection.pragma_update(None, "synchronous", "full")?;
+    connection.pragma_update(None, "journal_size_limit", WAL_KEPT)?;
+    Ok(connection)
+}
+
+fn open_readable(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(PREPARED);
+    Ok(connection)
+}
+
+impl EventStore for SqliteStore {
+    fn append<'a>(&'a self, units: &'a [Append]) -> BoxFuture<'a, Result<Vec<AppendOutcome>, StoreError>> {
+        Box::pin(async move {
+            batch::check(units)?;
+            if units.is_empty() { Ok(Vec::new()) } else { self.writer.append(units.to_vec()).await }
+        })
+    }
+
+    fn read_stream<'a>(
+        &'a self,
+        stream: &'a StreamId,
+        after: Version,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<RecordedEvent>, StoreError>> {
+        let stream = stream.clone();
+        Box::pin(self.readers.read("read_stream", move |db| reads::stream(db, &stream, after, limit)))
+    }
+
+    fn read_all<'a>(
+        &'a self,
+        after: Position,
+        limit: usize,
+        filter: &'a EventFilter,
+    ) -> BoxFuture<'a, Result<Vec<RecordedEvent>, StoreError>> {
+        let filter = filter.clone();
+        Box::pin(self.readers.read("read_all", move |db| reads::all(db, after, limit, &filter)))
+    }
+
+    fn find_command<'a>(
+        &'a self,
+        stream: &'a StreamId,
+        id: CommandId,
+    ) -> BoxFuture<'a, Result<Option<StoredCommand>, StoreError>> {
+        let stream = stream.clone();
+        Box::pin(self.readers.read("find_command", move |db| reads::command(db, &stream, id)))
+    }
+
+    fn list_streams<'a>(
+        &'a self,
+        category: Category,
+        after: Option<&'a StreamId>,
+        order: StreamOrder,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<StreamId>, StoreError>> {
+        let after = after.cloned();
+        let list = move |db: &Connection| reads::streams(db, category, after.as_ref(), order, limit);
+        Box::pin(self.readers.read("list_streams", list))
+    }
+
+    fn wakeups<'a>(
+        &'a self,
+        after: Option<&'a StreamId>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Wakeup>, StoreError>> {
+        let after = after.cloned();
+        Box::pin(self.readers.read("wakeups", move |db| reads::wakeups(db, after.as_ref(), limit)))
+    }
+
+    fn claim_all<'a>(&'a self, node: &'a str) -> BoxFuture<'a, Result<Vec<Epoch>, StoreError>> {
+        Box::pin(self.writer.claim_all(node.to_owned()))
+    }
+
+    fn head(&self) -> BoxFuture<'_, Result<Position, StoreError>> {
+        Box::pin(self.readers.read("head", reads::head))
+    }
+}

@@ -1,0 +1,107 @@
+//! The one thread that writes. Jobs wait in a bounded queue; each is one transaction. It decides nothing about
+//! units: see `append.rs`.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use flexcore_actors::domain::ids::Epoch;
+use flexcore_actors::ports::event_store::{Append, AppendOutcome, StoreError};
+use flexcore_actors::ports::{Clock, batch};
+use rusqlite::{Connection, Transaction};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{append, error, value};
+
+/// Jobs that may wait; the next caller waits for a place. The committer sends one batch at a time.
+const QUEUE: usize = 8;
+
+/// The handle of the thread; dropping it waits for the job in hand and closes the file.
+pub(super) struct Writer {
+    jobs: Option<mpsc::Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
+
+enum Job {
+    Append(Vec<Append>, Reply<Vec<AppendOutcome>>),
+    ClaimAll(String, Reply<Vec<Epoch>>),
+}
+
+impl Writer {
+    /// Gives the connection to a thread of its own.
+    pub(super) fn start(connection: Connection, clock: Arc<dyn Clock>) -> std::io::Result<Self> {
+        let (jobs, queue) = mpsc::channel(QUEUE);
+        let thread = std::thread::Builder::new()
+            .name("sqlite-writer".to_owned())
+            .spawn(move || run(connection, &*clock, queue))?;
+        Ok(Self { jobs: Some(jobs), thread: Some(thread) })
+    }
+
+    /// Stores a batch that was checked.
+    pub(super) async fn append(&self, units: Vec<Append>) -> Result<Vec<AppendOutcome>, StoreError> {
+        self.ask("append", |reply| Job::Append(units, reply)).await
+    }
+
+    /// Takes all shards for a node.
+    pub(super) async fn claim_all(&self, node: String) -> Result<Vec<Epoch>, StoreError> {
+        self.ask("claim_all", |reply| Job::ClaimAll(node, reply)).await
+    }
+
+    async fn ask<T>(
+        &self,
+        operation: &'static str,
+        job: impl FnOnce(Reply<T>) -> Job,
+    ) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let jobs = self.jobs.as_ref().expect("taken only by drop");
+        jobs.send(job(reply)).await.map_err(|_| error::gone(operation, "store's writer"))?;
+        // the thread panicked with the job in hand: whether it had committed is not known
+        answer.await.unwrap_or_else(|lost| Err(StoreError::Unknown { operation, source: Box::new(lost) }))
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        drop(self.jobs.take());
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the store's writer had panicked");
+        }
+    }
+}
+
+fn run(mut connection: Connection, clock: &dyn Clock, mut queue: mpsc::Receiver<Job>) {
+    while let Some(job) = queue.blocking_recv() {
+        // a caller that has gone does not need the answer
+        match job {
+            Job::Append(units, reply) => {
+                let now = batch::whole_micros(clock.now());
+                let _ =
+                    reply.send(transaction(&mut connection, "append", |tx| append::batch(tx, &units, now)));
+            }
+            Job::ClaimAll(node, reply) => {
+                let _ = reply.send(transaction(&mut connection, "claim_all", |tx| claim_all(tx, &node)));
+            }
+        }
+    }
+}
+
+fn transaction<T>(
+    connection: &mut Connection,
+    operation: &'static str,
+    work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+) -> Result<T, StoreError> {
+    let before = |e| error::not_stored(operation, e);
+    let transaction = connection.transaction().map_err(before)?;
+    let value = work(&transaction).map_err(before)?;
+    transaction.commit().map_err(|e| error::at_commit(operation, e))?;
+    Ok(value)
+}
+
+fn claim_all(tx: &Transaction<'_>, node: &str) -> rusqlite::Result<Vec<Epoch>> {
+    tx.execute("update shard set owner = ?1, epoch = epoch + 1", [node])?;
+    let mut statement = tx.prepare_cached("select epoch from shard order by shard")?;
+    statement.query_map([], |row| value::counter(row, 0).map(Epoch))?.collect()
+}

@@ -1,0 +1,120 @@
+//! Lost connections, lost answers, held locks: nothing is stored twice, nothing acknowledged is lost, and every
+//! error says rightly whether it is certain that nothing was stored.
+
+use std::sync::Arc;
+
+use flexcore::postgres::PostgresStore;
+use flexcore_actors::domain::ids::Position;
+use flexcore_actors::ports::event_store::{AppendOutcome, Committed, StoreError};
+use flexcore_actors::testkit::conformance::{Writer, pipeline};
+use tokio_postgres::Client;
+
+use super::database::Database;
+use super::proxy::Proxy;
+
+/// The backend of the writing connection, which is the one whose last statement was an append or a claim.
+const WRITER: &str = "from pg_stat_activity where datname = current_database() and query like '%flexcore_%' \
+                      and pid <> pg_backend_pid()";
+
+/// The writing connection is ended by an operator: the next append connects again and is stored.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_writing_connection_is_made_again() {
+    let database = Database::create().await;
+    let writer = Writer::claim_as(Arc::new(database.store().await), "node-a").await;
+    let stream = pipeline("killed");
+    let operator = database.client().await;
+    for n in 0..3 {
+        writer.commit(&writer.unit(&stream, n, 1)).await;
+        let killed = operator.query(&format!("select pg_terminate_backend(pid, 10000) {WRITER}"), &[]).await;
+        assert_eq!(killed.unwrap().len(), 1, "the store writes on one connection");
+    }
+    let unit = writer.unit(&stream, 3, 1);
+    let outcome = match writer.append_all(std::slice::from_ref(&unit)).await {
+        // the end of the connection was noticed only by using it: sent again, as the committer does
+        Err(StoreError::Unknown { .. }) => writer.append(&unit).await,
+        answered => answered.unwrap().remove(0),
+    };
+    assert!(matches!(outcome, AppendOutcome::Committed(_)), "{outcome:?}");
+    assert_eq!(writer.stream(&stream).await.len(), 4);
+    database.drop().await;
+}
+
+/// The commit happened but its answer was lost: the outcome is unknown, and the identical batch sent again is
+/// answered as a duplicate with the first outcome.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_answer_is_resolved_by_sending_again() {
+    let database = Database::create().await;
+    let proxy = Proxy::start(&database.config()).await;
+    let store = PostgresStore::connect_with(proxy.config()).await.unwrap();
+    let writer = Writer::claim_as(Arc::new(store), "node-a").await;
+    let (a, b) = (pipeline("a"), pipeline("b"));
+    writer.commit(&writer.unit(&a, 0, 1)).await;
+
+    let batch = [writer.unit(&a, 1, 2), writer.unit(&b, 0, 1)];
+    proxy.lose_next_answer();
+    let error = writer.append_all(&batch).await.unwrap_err();
+    assert!(matches!(error, StoreError::Unknown { .. }) && !error.certainly_not_stored(), "{error:?}");
+
+    let outcomes = writer.append_all(&batch).await.unwrap();
+    let positions: Vec<Position> = outcomes.iter().map(|outcome| duplicate(outcome).position).collect();
+    assert_eq!(positions, [Position(3), Position(4)]);
+    assert_eq!(writer.log().await.len(), 4, "nothing is stored twice");
+    database.drop().await;
+}
+
+fn duplicate(outcome: &AppendOutcome) -> &Committed {
+    match outcome {
+        AppendOutcome::Duplicate(committed) => committed,
+        other => panic!("expected a duplicate, got {other:?}"),
+    }
+}
+
+/// The request never arrived: the outcome is just as unknown, and the identical batch sent again is stored.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_request_is_resolved_by_sending_again() {
+    let database = Database::create().await;
+    let proxy = Proxy::start(&database.config()).await;
+    let store = PostgresStore::connect_with(proxy.config()).await.unwrap();
+    let writer = Writer::claim_as(Arc::new(store), "node-a").await;
+    let unit = writer.unit(&pipeline("lost"), 0, 1);
+    proxy.lose_next_request();
+    let error = writer.append_all(std::slice::from_ref(&unit)).await.unwrap_err();
+    assert!(matches!(error, StoreError::Unknown { .. }), "{error:?}");
+    writer.commit(&unit).await;
+    assert_eq!(writer.log().await.len(), 1);
+    database.drop().await;
+}
+
+/// Whoever holds the head's lock for long does not hang an append: it is refused in time, certainly not stored, and
+/// stored when sent again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_held_lock_refuses_in_time() {
+    let database = Database::create().await;
+    let writer = Writer::claim_as(Arc::new(database.store().await), "node-a").await;
+    let mut holder: Client = database.client().await;
+    let transaction = holder.transaction().await.unwrap();
+    transaction.execute("select from log_head for update", &[]).await.unwrap();
+    let unit = writer.unit(&pipeline("held"), 0, 1);
+    let error = writer.append_all(std::slice::from_ref(&unit)).await.unwrap_err();
+    assert!(matches!(error, StoreError::Unavailable { .. }) && error.certainly_not_stored(), "{error:?}");
+    transaction.rollback().await.unwrap();
+    writer.commit(&unit).await;
+    database.drop().await;
+}
+
+/// A server that is not there is an error that a retry may help, in bounded time; so is one that goes away.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_absent_server_is_unavailable() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let absent = PostgresStore::connect(&format!("postgres://nobody:hunter2@{closed}/none")).await;
+    let error = absent.err().unwrap();
+    assert!(matches!(error, StoreError::Unavailable { .. }), "{error:?}");
+    assert!(!format!("{error:?}").contains("hunter2"));
+
+    let database = Database::create().await;
+    let writer = Writer::claim_as(Arc::new(database.store().await), "node-a").await;
+    database.drop().await;
+    let error = writer.append_all(&[writer.unit(&pipeline("gone"), 0, 1)]).await.unwrap_err();
+    assert!(!matches!(error, StoreError::Unavailable { .. }) || error.retryable(), "{error:?}");
+    assert!(writer.store.head().await.is_err());
+}
