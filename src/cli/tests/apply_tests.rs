@@ -47,8 +47,8 @@ async fn apply_shows_every_problem_where_it_was_written_and_does_nothing() {
         shown,
         [
             "defs.yaml:9:1: version: version is required",
-            "defs.yaml:7:7: steps[0].retry.attempts: expected at least 1",
             "defs.yaml:1:1: schedle: unknown key",
+            "defs.yaml:7:7: steps[0].retry.attempts: expected at least 1",
         ]
     );
     assert!(node.seen_words().iter().all(|what| what.contains("dry_run") || what.starts_with("GET")));
