@@ -166,6 +166,7 @@ pub(super) mod tests {
             name: Name::new(name).unwrap(),
             status: "running",
             next_attempt_at: None,
+            waiting_for: None,
             attempts,
         };
         ExecutionView {

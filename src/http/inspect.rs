@@ -2,16 +2,17 @@
 //! stuck one can be seen and never holds up the one who looks.
 
 use flexcore_actors::domain::ids::{Category, Name, StreamId};
-use flexcore_actors::runtime::api::{CommandKind, EventQuery, PageRequest};
+use flexcore_actors::runtime::api::{ApiError, CommandKind, EventQuery, PageRequest};
 use flexcore_actors::runtime::views::{ActorView, Page, PluginView};
 use http::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::time::timeout;
 use warp::Filter;
 use warp::filters::BoxedFilter;
 
 use super::any_of;
 use super::body::{Payload, payload};
-use super::limits::{MAX_PAGE, QUARANTINE_PAGES};
+use super::limits::{MAX_PAGE, QUARANTINE_PAGES, STATUS_TIMEOUT};
 use super::problem::Problem;
 use super::reply::{Answer, Ctx, CtxFilter, changed, json};
 
@@ -60,28 +61,41 @@ async fn aggregate(stream: String, ctx: Ctx) -> Answer {
 }
 
 async fn quarantine(ctx: Ctx) -> Answer {
-    let mut items = Vec::new();
+    let actors = flat(ctx.api.actors()).into_iter().filter(|actor| actor.state == "quarantined");
+    let mut items: Vec<Value> = actors
+        .map(|actor| {
+            let error = actor.last_error.map(|message| json!({"message": message}));
+            json!({"stream": actor.id, "what": "actor", "last_error": error})
+        })
+        .collect();
+    // circuits are read from the plugins themselves: one that is stuck must not hide what the counters show
+    let incomplete = match timeout(STATUS_TIMEOUT, open_circuits(&ctx)).await {
+        Ok(Ok(circuits)) => {
+            items.extend(circuits);
+            None
+        }
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(_) => Some(format!("the plugins did not answer within {} s", STATUS_TIMEOUT.as_secs())),
+    };
+    json(StatusCode::OK, &json!({"items": items, "next_cursor": null, "incomplete": incomplete}))
+}
+
+async fn open_circuits(ctx: &Ctx) -> Result<Vec<Value>, ApiError> {
+    let mut circuits = Vec::new();
     let mut page = PageRequest { cursor: None, limit: MAX_PAGE };
-    let mut next_cursor = None;
     for _ in 0..QUARANTINE_PAGES {
         let plugins: Page<PluginView> = ctx.api.plugins(page.clone()).await?;
-        let quarantined = plugins.items.iter().filter(|plugin| plugin.health == "quarantined");
-        items.extend(quarantined.map(|plugin| {
+        let open = plugins.items.iter().filter(|plugin| plugin.health == "quarantined");
+        circuits.extend(open.map(|plugin| {
             let stream = StreamId::plugin(&plugin.name);
             json!({"stream": stream, "what": "circuit", "last_error": plugin.last_error})
         }));
-        next_cursor = plugins.next_cursor;
-        if next_cursor.is_none() {
+        page.cursor = plugins.next_cursor;
+        if page.cursor.is_none() {
             break;
         }
-        page.cursor.clone_from(&next_cursor);
     }
-    let actors = flat(ctx.api.actors()).into_iter().filter(|actor| actor.state == "quarantined");
-    items.extend(actors.map(|actor| {
-        let error = actor.last_error.map(|message| json!({"message": message}));
-        json!({"stream": actor.id, "what": "actor", "last_error": error})
-    }));
-    json(StatusCode::OK, &json!({"items": items, "next_cursor": next_cursor}))
+    Ok(circuits)
 }
 
 async fn release(stream: String, ctx: Ctx, body: Payload) -> Answer {

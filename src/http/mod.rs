@@ -27,6 +27,8 @@ mod reply;
 mod server;
 mod service;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub use limits::{HEADER_TIMEOUT, MAX_CONNECTIONS, REQUEST_TIMEOUT, SHUTDOWN_GRACE};
 pub use server::{Config, ServeError, bind, serve};

@@ -1,0 +1,359 @@
+//! The gateway in front of a whole node on an in-memory store, asked as a client asks. The host runs no programs:
+//! what a step's configuration says is what happens.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use flexcore_actors::domain::ids::{ExecutionId, Name};
+use flexcore_actors::domain::outcome::{AttemptReport, Cause, ProgramReport, Usage};
+use flexcore_actors::domain::plugin::Manifest;
+use flexcore_actors::ports::clock::System;
+use flexcore_actors::ports::log_store::{LogLine, LogStream};
+use flexcore_actors::ports::plugin_host::{AttemptEnd, HostEvent, PipeSpec, Progress};
+use flexcore_actors::ports::{BoxFuture, LogStore, PluginHost};
+use flexcore_actors::runtime::node::{Node, Ports};
+use flexcore_actors::testkit::MemoryStore;
+use http::{HeaderMap, Request};
+use http_body_util::{BodyExt, Full};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::service::Gateway;
+use super::table::BASE;
+
+/// How long a test waits for what must happen.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// `{"hang": true}` runs until it is stopped, `{"state": …}` reaches a bookmark; the result is what was asked.
+struct Host;
+
+impl PluginHost for Host {
+    fn run<'a>(
+        &'a self,
+        spec: PipeSpec,
+        events: mpsc::Sender<HostEvent>,
+        _: Arc<Progress>,
+        stop: CancellationToken,
+    ) -> BoxFuture<'a, AttemptEnd> {
+        Box::pin(async move {
+            let first = &spec.programs[0];
+            if let Some(state) = first.config.get("state") {
+                events.send(HostEvent::State(state.clone())).await.unwrap();
+            }
+            if first.config["hang"] == json!(true) {
+                stop.cancelled().await;
+            }
+            let usage = Usage { wall_ms: 4, cpu_ms: 2, peak_memory_bytes: 1 << 20 };
+            let plugin = first.manifest.name.clone();
+            let program = ProgramReport { plugin, pid: Some(1), exit_code: Some(0), cause: None, usage };
+            let result = json!({"operation": first.operation, "parameters": first.parameters});
+            let report = AttemptReport { programs: vec![program], result, ..AttemptReport::default() };
+            AttemptEnd { cause: None, report }
+        })
+    }
+
+    fn prepare<'a>(&'a self, _: &'a Manifest) -> BoxFuture<'a, Result<(), Cause>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+/// Three lines for every execution.
+struct Logs;
+
+impl LogStore for Logs {
+    fn append(&self, _: ExecutionId, _: &[LogLine]) {}
+
+    fn read(
+        &self,
+        _: ExecutionId,
+        after: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, std::io::Result<(Vec<LogLine>, u64)>> {
+        let last = after.max(3.min(after + limit as u64));
+        let line = |number: u64| LogLine {
+            time: Timestamp::UNIX_EPOCH,
+            step: Name::new("load").unwrap(),
+            plugin: Name::new("tap").unwrap(),
+            stream: LogStream::Stderr,
+            text: format!("line {number}"),
+        };
+        Box::pin(async move { Ok(((after + 1..=last).map(line).collect(), last)) })
+    }
+}
+
+struct World {
+    gateway: Gateway,
+    _node: Node,
+}
+
+#[derive(Debug)]
+struct Reply {
+    status: u16,
+    headers: HeaderMap,
+    text: String,
+    body: Value,
+}
+
+impl World {
+    /// With a plugin `tap` and a pipeline `p` of one step `load`, a draft.
+    async fn new() -> Self {
+        let store = Arc::new(MemoryStore::new(Arc::new(System)));
+        let (clock, ids) = (Arc::new(System), Arc::new(System));
+        let ports = Ports { store, host: Arc::new(Host), logs: Arc::new(Logs), clock, ids };
+        let node = Node::start("n1", ports).await.unwrap();
+        let gateway = Gateway::new(node.api(), DEADLINE, CancellationToken::new());
+        let world = Self { gateway, _node: node };
+        assert_eq!(world.post("/plugins", tap("tap")).await.status, 201);
+        world
+    }
+
+    async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Reply {
+        let mut request = Request::builder().method(method).uri(format!("{BASE}{path}"));
+        for (name, value) in
+            [("host", "localhost"), ("content-type", "application/json")].iter().chain(headers)
+        {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(Bytes::copy_from_slice(body.as_bytes()))).unwrap();
+        let answer = async {
+            let (parts, body) = self.gateway.handle(request, Ipv4Addr::LOCALHOST.into()).await.into_parts();
+            (parts, body.collect().await.unwrap().to_bytes())
+        };
+        let (parts, body) = tokio::time::timeout(DEADLINE, answer).await.expect("an answer in time");
+        let text = String::from_utf8(body.to_vec()).unwrap();
+        let body = serde_json::from_str(&text).unwrap_or_default();
+        Reply { status: parts.status.as_u16(), headers: parts.headers, text, body }
+    }
+
+    async fn get(&self, path: &str) -> Reply {
+        self.ask("GET", path, &[], "").await
+    }
+
+    async fn post(&self, path: &str, body: Value) -> Reply {
+        self.ask("POST", path, &[], &body.to_string()).await
+    }
+
+    async fn post_bare(&self, path: &str, headers: &[(&str, &str)]) -> Reply {
+        self.ask("POST", path, headers, "").await
+    }
+
+    /// Creates the pipeline `p` and starts it.
+    async fn start(&self, config: Value) -> String {
+        let created = self.post("/pipelines", pipeline(config)).await;
+        assert_eq!(created.status, 201, "{created:?}");
+        let started = self.post("/pipelines/p/execute", json!({})).await;
+        assert_eq!(started.status, 202, "{started:?}");
+        started.body["execution_id"].as_str().unwrap().to_owned()
+    }
+
+    /// Waits until an execution shows `status`.
+    async fn until(&self, id: &str, status: &str) -> Reply {
+        let poll = async {
+            loop {
+                let reply = self.get(&format!("/executions/{id}")).await;
+                if reply.body["status"] == status {
+                    return reply;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, poll).await.expect("the status in time")
+    }
+}
+
+fn tap(name: &str) -> Value {
+    json!({"name": name, "version": "1.0.0", "type": "processor", "protocol": "command", "command": ["true"]})
+}
+
+fn pipeline(config: Value) -> Value {
+    json!({"name": "p", "steps": [{"name": "load", "plugin": "tap", "config": config}]})
+}
+
+#[tokio::test]
+async fn a_pipeline_is_created_revised_run_and_archived() {
+    let world = World::new().await;
+    assert_eq!(
+        world.post("/pipelines?dry_run=true", pipeline(json!({}))).await.body,
+        json!({"action": "create"})
+    );
+    let created = world.post("/pipelines", pipeline(json!({}))).await;
+    assert_eq!(
+        (created.status, created.headers["location"].to_str().unwrap()),
+        (201, "/api/v1/flexcore/pipelines/p")
+    );
+    assert_eq!(created.body["status"], "draft");
+    let first = created.headers["etag"].to_str().unwrap().to_owned();
+    assert_eq!(world.post("/pipelines", pipeline(json!({}))).await.status, 409);
+    let revised = pipeline(json!({"a": 1})).to_string();
+    let put = world.ask("PUT", "/pipelines/p", &[("if-match", &first)], &revised).await;
+    assert_eq!((put.status, &put.body["revision"]), (200, &json!(2)), "{put:?}");
+    assert_eq!(world.ask("PUT", "/pipelines/p", &[("if-match", &first)], &revised).await.status, 412);
+    let unnamed = json!({"steps": [{"name": "load", "plugin": "tap"}]}).to_string();
+    assert_eq!(world.ask("PUT", "/pipelines/q", &[], &unnamed).await.status, 404);
+    assert_eq!(world.get("/pipelines/p/revisions").await.body["items"].as_array().unwrap().len(), 2);
+    assert_eq!(world.post_bare("/pipelines/p/activate", &[]).await.body["events_generated"], 1);
+    let again = world.post_bare("/pipelines/p/activate", &[]).await;
+    assert_eq!((again.status, &again.body["events_generated"]), (200, &json!(0)));
+    assert_eq!(world.get("/pipelines?limit=1").await.body["items"][0]["name"], "p");
+    let archived = world.ask("DELETE", "/pipelines/p", &[], "").await;
+    assert_eq!((archived.status, &archived.body["status"]), (200, &json!("archived")));
+    assert_eq!(world.post("/pipelines/p/execute", json!({})).await.status, 409);
+}
+
+#[tokio::test]
+async fn a_repeated_start_is_one_execution() {
+    let world = World::new().await;
+    world.post("/pipelines", pipeline(json!({}))).await;
+    let key = [("idempotency-key", "nightly-1")];
+    let first = world.post_bare("/pipelines/p/execute", &key).await;
+    assert_eq!((first.status, &first.body["pipeline_id"]), (202, &json!("p")), "{first:?}");
+    let second = world.post_bare("/pipelines/p/execute", &key).await;
+    assert_eq!(second.body["execution_id"], first.body["execution_id"]);
+    assert_eq!(second.headers["location"], first.headers["location"]);
+    let other = world.ask("POST", "/pipelines/p/execute", &key, "{\"from_scratch\": true}").await;
+    assert_eq!(other.status, 422, "{other:?}");
+    assert_eq!(world.get("/executions?pipeline=p").await.body["items"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn an_execution_shows_its_history() {
+    let world = World::new().await;
+    let id = world.start(json!({})).await;
+    let done = world.until(&id, "completed").await;
+    assert!(done.headers.contains_key("etag"));
+    let events = world.get(&format!("/executions/{id}/events")).await;
+    let kinds: Vec<_> = events.body["items"].as_array().unwrap().iter().map(|e| e["type"].clone()).collect();
+    assert_eq!(
+        (kinds.first(), kinds.last()),
+        (Some(&json!("ExecutionQueued")), Some(&json!("ExecutionCompleted")))
+    );
+    assert_eq!(world.get(&format!("/executions/{id}/timeline")).await.body["items"][0]["step"], "load");
+    let filtered =
+        world.get(&format!("/events?aggregate_id=execution-{id}&event_type=ExecutionCompleted")).await;
+    assert_eq!(filtered.body["items"].as_array().unwrap().len(), 1);
+    assert_eq!(filtered.body["items"][0]["metadata"]["node"], "n1");
+    let unknown = "0198c0de-0000-7000-8000-000000000001";
+    for path in ["", "/events", "/timeline", "/logs"] {
+        assert_eq!(world.get(&format!("/executions/{unknown}{path}")).await.status, 404, "{path}");
+    }
+    assert_eq!(world.post_bare(&format!("/executions/{id}/cancel"), &[]).await.status, 409);
+}
+
+#[tokio::test]
+async fn logs_are_text_lines_or_a_stream() {
+    let world = World::new().await;
+    let id = world.start(json!({})).await;
+    let text = world.get(&format!("/executions/{id}/logs")).await;
+    assert_eq!(text.headers["content-type"], "text/plain; charset=utf-8");
+    assert_eq!(text.text.lines().next(), Some("1970-01-01T00:00:00Z load/tap stderr line 1"));
+    let path = format!("/executions/{id}/logs?after=2");
+    let lines = world.ask("GET", &path, &[("accept", "application/x-ndjson")], "").await;
+    assert_eq!(lines.body["text"], "line 3");
+    let events = world.get(&format!("/executions/{id}/logs?follow=true")).await;
+    assert_eq!(events.headers["content-type"], "text/event-stream");
+    assert!(
+        events.text.starts_with("id: 1\ndata: {") && events.text.contains("\nid: 3\n"),
+        "{}",
+        events.text
+    );
+    assert!(events.text.ends_with("event: end\ndata: {\"status\":\"completed\"}\n\n"), "{}", events.text);
+}
+
+#[tokio::test]
+async fn a_plugin_alone_answers_with_its_result_or_its_execution() {
+    let world = World::new().await;
+    let body =
+        json!({"operation": "greet", "parameters": {"timeout_seconds": 15}, "metadata": {"for": "me"}});
+    let done = world.post("/plugins/tap/execute", body).await;
+    assert_eq!((done.status, &done.body["status"]), (200, &json!("completed")), "{done:?}");
+    assert_eq!(done.body["result"]["operation"], "greet");
+    assert_eq!(done.body["usage"]["peak_memory_bytes"], 1 << 20);
+    let hanging = json!({"config": {"hang": true}, "parameters": {"timeout_seconds": 0.01}});
+    let late = world.post("/plugins/tap/execute", hanging).await;
+    assert_eq!(late.status, 202, "{late:?}");
+    let id = late.body["execution_id"].as_str().unwrap();
+    let cancelled = world.post_bare(&format!("/executions/{id}/cancel"), &[]).await;
+    assert_eq!((cancelled.status, &cancelled.body["cancel_requested"]), (202, &json!(true)), "{cancelled:?}");
+    world.until(id, "cancelled").await;
+    let early = world.post_bare("/plugins/tap/execute", &[("prefer", "respond-async")]).await;
+    assert_eq!((early.status, early.headers["preference-applied"].to_str().unwrap()), (202, "respond-async"));
+    assert_eq!(world.post("/plugins/none/execute", json!({})).await.status, 404);
+    assert_eq!(world.get("/plugins/tap/status").await.body["status"], "enabled");
+}
+
+#[tokio::test]
+async fn bookmarks_are_read_set_and_cleared() {
+    let world = World::new().await;
+    world.start(json!({})).await;
+    let id = world.get("/executions").await.body["items"][0]["id"].as_str().unwrap().to_owned();
+    world.until(&id, "completed").await;
+    let set = world.ask("PUT", "/pipelines/p/bookmarks/load", &[], "{\"state\": {\"n\": 7}}").await;
+    assert_eq!((set.status, &set.body["state"]), (200, &json!({"n": 7})), "{set:?}");
+    assert_eq!(world.get("/pipelines/p/bookmarks").await.body["items"][0]["step"], "load");
+    assert_eq!(world.ask("DELETE", "/pipelines/p/bookmarks/load", &[], "").await.status, 200);
+    assert_eq!(world.get("/pipelines/p/bookmarks").await.body["items"], json!([]));
+    assert_eq!(world.ask("PUT", "/pipelines/p/bookmarks/load", &[], "{}").await.status, 422);
+}
+
+#[tokio::test]
+async fn commands_and_queries_speak_of_aggregates() {
+    let world = World::new().await;
+    let id = "0198c0de-0000-7000-8000-000000000001";
+    let create = json!({"command_type": "CreatePipeline", "command_id": id, "payload": pipeline(json!({})),
+                        "metadata": {"correlation_id": "release-7"}});
+    let created = world.post("/commands", create.clone()).await;
+    assert_eq!((created.status, &created.body["status"]), (200, &json!("completed")), "{created:?}");
+    assert_eq!(
+        (&created.body["command_id"], &created.body["result"]["aggregate_id"]),
+        (&json!(id), &json!("p"))
+    );
+    assert_eq!(created.headers["x-correlation-id"], "release-7");
+    assert_eq!(world.post("/commands", create).await.body, created.body);
+    let ask = |kind: &str, parameters: Value| json!({"query_type": kind, "parameters": parameters});
+    let status = world.post("/queries", ask("GetPipelineStatus", json!({"name": "p"}))).await;
+    assert_eq!(status.body["result"]["status"], "draft");
+    let plugins = world.post("/queries", ask("ListActivePlugins", json!({}))).await;
+    assert_eq!(plugins.body["result"]["items"][0]["name"], "tap");
+    let history =
+        world.post("/queries", ask("GetExecutionHistory", json!({"pipeline": "p", "limit": 5}))).await;
+    assert_eq!(history.body["result"]["items"], json!([]));
+    assert!(
+        world.post("/queries", ask("GetSystemMetrics", json!({}))).await.body["result"]["actors"].is_u64()
+    );
+    assert_eq!(world.post("/queries", ask("GetPipelineStatus", json!({"name": "q"}))).await.status, 404);
+}
+
+#[tokio::test]
+async fn bad_bodies_are_refused_with_field_and_cure() {
+    let world = World::new().await;
+    let refused = world.post("/pipelines", json!({"name": "p", "stepz": []})).await;
+    assert_eq!(refused.status, 422);
+    assert!(refused.text.contains("did you mean \\\"steps\\\"?"), "{}", refused.text);
+    let malformed = world.ask("POST", "/pipelines", &[], "{\"name\": \"p\",\n}").await;
+    assert_eq!(malformed.status, 400);
+    assert!(malformed.body["detail"].as_str().unwrap().contains("line 2 column 1"), "{malformed:?}");
+    let large = format!("{{\"name\": \"{}\"}}", "x".repeat(2 << 20));
+    assert_eq!(world.ask("POST", "/pipelines", &[], &large).await.status, 413);
+    let both = world.post("/plugins", json!({"kind": "Pipeline", "name": "x"})).await;
+    assert_eq!((both.status, &both.body["errors"][0]["field"]), (422, &json!("kind")));
+}
+
+#[tokio::test]
+async fn operators_see_the_actors() {
+    let world = World::new().await;
+    let tree = world.get("/inspect/actors").await;
+    assert!(!tree.body["children"].as_array().unwrap().is_empty());
+    let top = world.get("/inspect/actors/top?by=busy&limit=2").await;
+    assert_eq!(top.body["items"].as_array().unwrap().len(), 2);
+    let plugin = world.get("/inspect/aggregates/plugin-tap").await;
+    assert_eq!((plugin.status, &plugin.body["in_memory"]), (200, &json!(true)));
+    assert_eq!(world.get("/inspect/aggregates/plugin-none").await.status, 404);
+    assert_eq!(world.get("/inspect/quarantine").await.body["items"], json!([]));
+    let position = world.get("/plugins").await.body["position"].as_u64().unwrap();
+    assert_eq!(world.get(&format!("/plugins?min_position={position}")).await.status, 200);
+    assert_eq!(world.get("/status").await.body["dependencies"]["event_store"]["status"], "up");
+}
