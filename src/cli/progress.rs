@@ -160,7 +160,7 @@ fn describe(step: &Step, per_second: f64, now: Timestamp) -> String {
         text += &format!("  {}", printable(&cause.to_string()));
     }
     if let Some(what) = &step.waiting_for {
-        text += &format!("  waits for {}", printable(what));
+        text += &format!("  waiting: {}", printable(what));
     }
     if let Some(due) = step.next_attempt_at.as_deref().and_then(|due| due.parse::<Timestamp>().ok()) {
         let left = u64::try_from(due.as_millisecond() - now.as_millisecond()).unwrap_or(0);
@@ -208,7 +208,7 @@ mod tests {
             "3,000/s",
             "4.0s",
             "signal: tap died of signal 9",
-            "waits for a permit",
+            "waiting: a permit",
             "next attempt in 0.5s",
         ] {
             assert!(text.contains(part), "{part}: {text}");
