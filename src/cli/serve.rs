@@ -20,7 +20,7 @@ const STOP_MARGIN: Duration = Duration::from_secs(2);
 /// Runs a node until SIGTERM or SIGINT; it then drains. A second signal ends it at once.
 ///
 /// # Errors
-/// A wrong configuration, or why the node cannot start or stop.
+/// A wrong configuration, why the node cannot start or stop, or that another one has taken over.
 pub async fn serve(terminal: &mut Terminal, args: ServeArgs) -> Result<(), Failure> {
     let loaded = load_config(&args.config)?;
     let config = loaded.config;
