@@ -184,6 +184,6 @@ pub enum When {
     AllSucceeded,
     /// Anyhow.
     AllDone,
-    /// At least one not well: for cleaning up and telling people.
+    /// At least one failed, or did not run because one before it failed: for cleaning up and telling people.
     AnyFailed,
 }
