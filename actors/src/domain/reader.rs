@@ -37,10 +37,14 @@ impl<'v> Object<'v> {
         Self { path, fields, known: Vec::new(), problems: Rc::clone(problems) }
     }
 
-    /// The path of a key of this object.
+    /// The path of a key of this object; of the object itself for the empty key.
     #[must_use]
     pub fn path_of(&self, key: &str) -> String {
-        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+        match (self.path.as_str(), key) {
+            ("", key) => key.to_owned(),
+            (path, "") => path.to_owned(),
+            (path, key) => format!("{path}.{key}"),
+        }
     }
 
     /// Reports a problem with a key.
@@ -236,12 +240,12 @@ mod tests {
 
     use super::*;
 
-    fn problems(value: &Value, read: impl Fn(&mut Object<'_>)) -> String {
+    fn problems(value: &Value, read: impl Fn(&mut Object<'_>)) -> Problems {
         let problems = Shared::default();
         let mut object = Object::open(value, "", &problems);
         read(&mut object);
         object.finish();
-        problems.take().to_string()
+        problems.take()
     }
 
     #[test]
@@ -252,18 +256,18 @@ mod tests {
             assert_eq!(object.required_text("version"), "");
             assert_eq!(object.text("note"), None);
         });
-        assert_eq!(found, "name: name is required; version: version is required");
+        assert_eq!(found.to_string(), "name: name is required; version: version is required");
     }
 
     #[test]
     fn one_mistake_is_one_problem() {
         for value in [json!({"name": 7}), json!({"name": "A B"}), json!({}), json!({"name": ""})] {
             let found = problems(&value, |object| assert_eq!(object.name("name"), None));
-            assert_eq!(found.matches("name: ").count(), 1, "{found}");
+            assert_eq!(found.0.len(), 1, "{found}");
         }
         for value in [json!({"version": 7}), json!({"version": ""}), json!({})] {
             let found = problems(&value, |object| assert_eq!(object.required_text("version"), ""));
-            assert_eq!(found.matches("version: ").count(), 1, "{found}");
+            assert_eq!(found.0.len(), 1, "{found}");
         }
     }
 
