@@ -152,8 +152,11 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         rest = &rest[unit_len..];
         total += number * unit;
     }
-    let rounded = Duration::try_from_secs_f64((total * 1_000.0).round() / 1_000.0).ok();
-    rounded.filter(|d| *d <= MAX_DURATION && (total == 0.0 || !d.is_zero())).ok_or_else(bad)
+    if total > MAX_DURATION.as_secs_f64() {
+        return Err(bad());
+    }
+    let rounded = Duration::from_millis((total * 1_000.0).round() as u64);
+    if rounded.is_zero() && total > 0.0 { Err(bad()) } else { Ok(rounded) }
 }
 
 #[cfg(test)]
