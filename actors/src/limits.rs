@@ -16,7 +16,7 @@ pub const MAX_EVENT_BYTES: usize = 4 << 20;
 pub const MAX_ATTEMPTS: u32 = 100;
 /// Most attempts that may end as `lost_node` before the step fails: those use up no attempt of the policy.
 pub const MAX_LOST_ATTEMPTS: u32 = 10;
-/// Most executions a pipeline keeps waiting; the next is refused as overload.
+/// Most executions a pipeline keeps waiting beyond those it admits; the next is refused as overload.
 pub const MAX_QUEUED_EXECUTIONS: usize = 1_000;
 
 /// Most appends in one group commit.
