@@ -14,7 +14,9 @@ use crate::sandbox;
 impl Launch for sandbox::Launcher {
     fn resolve(&self, program: &str, directories: &[PathBuf]) -> Result<PathBuf, LaunchFailure> {
         let base = std::env::current_dir().map_err(|_| {
-            LaunchFailure("the node's working directory is gone: restart the node in one that exists".to_owned())
+            LaunchFailure(
+                "the node's working directory is gone: restart the node in one that exists".to_owned(),
+            )
         })?;
         sandbox::programs::resolve(program, &base, directories).map_err(|e| LaunchFailure(e.to_string()))
     }

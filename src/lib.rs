@@ -1,5 +1,6 @@
 //! FlexCore
 
 mod launching;
+pub mod logs;
 pub mod plugins;
 pub mod sandbox;

@@ -83,8 +83,7 @@ pub async fn capture(
     let (stderr, child_stderr) = pipe::small()?;
     let Helper { argv, env, workdir, limits, timeout, max_output, log, log_output } = helper;
     let output_log = log.clone().filter(|_| log_output);
-    let start =
-        Start { argv, env, workdir, stdin: None, stdout: child_stdout, stderr: child_stderr, limits };
+    let start = Start { argv, env, workdir, stdin: None, stdout: child_stdout, stderr: child_stderr, limits };
     let Launched { control, mut ended, .. } =
         launcher.start(start).await.map_err(|e| HelperError::NotStarted(e.to_string()))?;
     let gone = CancellationToken::new();

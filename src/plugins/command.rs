@@ -148,7 +148,8 @@ fn variables(
             if name.is_empty() || name.contains(['=', '\0']) || name.starts_with("FLEXCORE_") {
                 return Err(format!("config.env: {name:?} cannot be the name of a variable"));
             }
-            let value = plain_text(value).ok_or_else(|| format!("config.env.{name} must be a text or a number"))?;
+            let value =
+                plain_text(value).ok_or_else(|| format!("config.env.{name} must be a text or a number"))?;
             variables.push((name.clone(), value));
         }
     }
@@ -218,7 +219,8 @@ mod tests {
         let path = dir.path().join("r");
         let read = || read_result(&path, Bytes(64));
         assert_eq!(read(), Ok(Value::Null));
-        for (content, expected) in [("", Value::Null), (" \n", Value::Null), (r#"{"a":1}"#, json!({"a": 1}))] {
+        for (content, expected) in [("", Value::Null), (" \n", Value::Null), (r#"{"a":1}"#, json!({"a": 1}))]
+        {
             std::fs::write(&path, content).unwrap();
             assert_eq!(read(), Ok(expected), "{content}");
         }
@@ -235,7 +237,10 @@ mod tests {
 
     #[test]
     fn args_are_texts() {
-        assert_eq!(arguments(&json!({"args": ["-n", 1, true]})), Ok(vec!["-n".into(), "1".into(), "true".into()]));
+        assert_eq!(
+            arguments(&json!({"args": ["-n", 1, true]})),
+            Ok(vec!["-n".into(), "1".into(), "true".into()])
+        );
         assert_eq!(arguments(&json!({})), Ok(vec![]));
         assert!(arguments(&json!({"args": "x"})).is_err());
         assert!(arguments(&json!({"args": [{}]})).is_err());

@@ -55,8 +55,11 @@ async fn discover(host: &Host, prepared: &Prepared, stop: &CancellationToken) ->
             HelperError::Stopped => Refusal::Stopped,
             HelperError::NotStarted(why) => Refusal::start_failed(plugin, why),
             HelperError::TimedOut(_) => Refusal::Cause(
-                Cause::new(CauseKind::Timeout, format!("{plugin}: --discover: {error}; give the step a catalog"))
-                    .with_detail(json!({"plugin": plugin})),
+                Cause::new(
+                    CauseKind::Timeout,
+                    format!("{plugin}: --discover: {error}; give the step a catalog"),
+                )
+                .with_detail(json!({"plugin": plugin})),
             ),
             HelperError::TooMuch(_) => Refusal::Cause(protocol_error(
                 plugin,

@@ -94,7 +94,8 @@ impl Build<'_> {
         }
         self.remark("building its Python environment; this happens once");
         let started = Instant::now();
-        let io = |e: io::Error| Unbuilt::Failed(format!("environment {} cannot be written: {e}", place.display()));
+        let io =
+            |e: io::Error| Unbuilt::Failed(format!("environment {} cannot be written: {e}", place.display()));
         match fs::remove_dir_all(place) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(io(e)),
             _ => {}
@@ -145,7 +146,16 @@ impl Build<'_> {
 
     async fn install(&self, place: &Path) -> Result<(), Unbuilt> {
         let python = place.join("bin/python").to_string_lossy().into_owned();
-        let fixed = ["-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--progress-bar", "off", "--"];
+        let fixed = [
+            "-m",
+            "pip",
+            "install",
+            "--no-input",
+            "--disable-pip-version-check",
+            "--progress-bar",
+            "off",
+            "--",
+        ];
         let argv = std::iter::once(python)
             .chain(fixed.map(str::to_owned))
             .chain(self.wanted.requirements.iter().cloned())
@@ -158,7 +168,10 @@ impl Build<'_> {
             return Ok(());
         }
         let place = report.display();
-        Err(Unbuilt::Failed(format!("pip install failed: {} (more in {place})", last_lines(&done.tail.join("\n")))))
+        Err(Unbuilt::Failed(format!(
+            "pip install failed: {} (more in {place})",
+            last_lines(&done.tail.join("\n"))
+        )))
     }
 
     async fn identify(&self, python: &str) -> Result<String, Unbuilt> {
@@ -166,7 +179,9 @@ impl Build<'_> {
         let done = self.run(&self.host.data_dir, argv).await?;
         match done.status {
             Status::Exit(0) => Ok(String::from_utf8_lossy(&done.stdout).trim().to_owned()),
-            _ => Err(Unbuilt::Failed(format!("{python} does not work: {}", last_lines(&done.tail.join("\n"))))),
+            _ => {
+                Err(Unbuilt::Failed(format!("{python} does not work: {}", last_lines(&done.tail.join("\n")))))
+            }
         }
     }
 

@@ -75,8 +75,8 @@ pub enum Says<'a> {
     Execute {
         /// The execution.
         execution_id: String,
-        /// The operation, if one was asked for.
-        operation: Option<&'a str>,
+        /// The operation; empty when none was asked for.
+        operation: &'a str,
         /// The step's configuration.
         config: &'a Value,
         /// The operation's parameters.
@@ -202,7 +202,9 @@ mod tests {
     #[test]
     fn messages_are_read_with_their_type_in_any_place() {
         let bytes = [
-            frame(&json!({"type": "hello", "protocol": 1, "name": "p", "version": "1", "extra": [1, {"a": 2}]})),
+            frame(
+                &json!({"type": "hello", "protocol": 1, "name": "p", "version": "1", "extra": [1, {"a": 2}]}),
+            ),
             frame(&json!({"stream": "s", "record": {"deep": [1, 2, {"x": null}]}, "type": "record"})),
             frame(&json!({"type": "progress"})),
             frame(&json!({"type": "call", "id": 7, "api": "bookmarks.read", "arguments": {}})),
@@ -225,7 +227,9 @@ mod tests {
 
     #[test]
     fn what_is_no_message_is_refused() {
-        for bad in [json!({"type": "shout"}), json!({"type": "log"}), json!([1, 2]), json!({"type": 1}), json!({})] {
+        for bad in
+            [json!({"type": "shout"}), json!({"type": "log"}), json!([1, 2]), json!({"type": 1}), json!({})]
+        {
             assert!(matches!(read(&frame(&bad)), Err(FrameError::Malformed(_))), "{bad}");
         }
         assert!(matches!(read(&[0, 0, 0, 1, 0xc1]), Err(FrameError::Malformed(_))));
@@ -266,7 +270,12 @@ mod tests {
     fn what_the_host_says_has_named_fields() {
         let (config, parameters) = (json!({"a": 1}), json!({}));
         let says = [
-            Says::Execute { execution_id: "x".into(), operation: None, config: &config, parameters: &parameters },
+            Says::Execute {
+                execution_id: "x".into(),
+                operation: "",
+                config: &config,
+                parameters: &parameters,
+            },
             Says::Cancel {},
             Says::Error { id: 1, message: "not granted" },
         ];

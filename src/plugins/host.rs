@@ -140,10 +140,12 @@ impl PluginHost for LocalHost {
     fn prepare<'a>(&'a self, manifest: &'a Manifest) -> BoxFuture<'a, Result<(), Cause>> {
         async move {
             let never = CancellationToken::new();
-            program::locate(&self.0, manifest, None, &never).await.map(|_| ()).map_err(|refusal| match refusal {
-                Refusal::Cause(cause) => cause,
-                Refusal::Stopped => Cause::new(CauseKind::Cancelled, "nobody asked for this stop"),
-            })
+            program::locate(&self.0, manifest, None, &never).await.map(|_| ()).map_err(
+                |refusal| match refusal {
+                    Refusal::Cause(cause) => cause,
+                    Refusal::Stopped => Cause::new(CauseKind::Cancelled, "nobody asked for this stop"),
+                },
+            )
         }
         .boxed()
     }

@@ -51,7 +51,11 @@ impl Output {
         let (mut cutter, mut buffer) = (LineCutter::new(super::limits::MAX_LOG_LINE), vec![0; LOG_READ]);
         loop {
             let count = self.read(&mut buffer).await.unwrap_or(0);
-            let lines = if count == 0 { cutter.finish().into_iter().collect() } else { cutter.push(&buffer[..count]) };
+            let lines = if count == 0 {
+                cutter.finish().into_iter().collect()
+            } else {
+                cutter.push(&buffer[..count])
+            };
             log.lines(stream, &lines);
             if count == 0 {
                 return;

@@ -118,7 +118,8 @@ impl<'a> Pipe<'a> {
 
     async fn start_program(&mut self, host: &Host, n: usize) -> Result<Ends, Cause> {
         let program = &self.programs[n];
-        let failed = |e: std::io::Error| start_failed(&program.plugin, format!("its pipes could not be made: {e}"));
+        let failed =
+            |e: std::io::Error| start_failed(&program.plugin, format!("its pipes could not be made: {e}"));
         let input = if n > 0 { Some(pipe::large().map_err(failed)?) } else { None };
         let (stdin, input) = input.map_or((None, None), |(read, write)| (Some(read), Some(write)));
         let (output, stdout) = pipe::large().map_err(failed)?;
@@ -162,7 +163,8 @@ impl<'a> Pipe<'a> {
                 None if speaks_singer(self.programs[last].kind) => Sink::States(self.attempt.events.clone()),
                 None => {
                     let output = Output::new(upstream, gone).map_err(failed)?;
-                    let reading = states::read(output, self.programs[n].log.clone(), self.attempt.events.clone());
+                    let reading =
+                        states::read(output, self.programs[n].log.clone(), self.attempt.events.clone());
                     self.happenings.push(reading.map(Happening::Output).boxed());
                     return Ok(());
                 }
@@ -249,6 +251,7 @@ impl<'a> Pipe<'a> {
             self.end_program(n, &Reason::Other(name), self.attempt.spec.grace);
             self.end_neighbours(n);
         } else if closed {
+            // whether it ended or only stopped reading, the program after it is of no more use
             self.end_neighbours(n + 1);
         }
     }
@@ -271,15 +274,22 @@ impl<'a> Pipe<'a> {
         }
     }
 
-    /// Nothing of what comes before a failed program is of use any more; what comes after it may finish what it was
-    /// given, within [`DRAIN_GRACE`].
+    /// Nothing of what comes before a failed program is of use any more; but one that has closed its output already
+    /// is ending, perhaps for a reason of its own that must not be lost. What comes after the failed one may finish
+    /// what it was given.
     fn end_neighbours(&mut self, failed: usize) {
-        let reason = Reason::Other(self.fates[failed.min(self.fates.len() - 1)].plugin.clone());
-        for n in 0..failed.min(self.fates.len()) {
-            self.end_program(n, &reason, self.attempt.spec.grace);
+        let last = self.fates.len() - 1;
+        let failed = failed.min(last);
+        let reason = Reason::Other(self.fates[failed].plugin.clone());
+        for n in 0..failed {
+            let ending = |end: &LinkEnd| matches!(end.outcome, Outcome::Complete | Outcome::HalfLine(_));
+            if !self.ends[n].as_ref().is_some_and(ending) {
+                self.end_program(n, &reason, self.attempt.spec.grace);
+            }
         }
         if self.last_call.is_none() {
-            self.last_call = Some((Instant::now() + DRAIN_GRACE, self.attempt.spec.grace, reason));
+            let patience = if failed == last { CLOSE_GRACE } else { DRAIN_GRACE };
+            self.last_call = Some((Instant::now() + patience, self.attempt.spec.grace, reason));
         }
     }
 

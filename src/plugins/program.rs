@@ -134,7 +134,10 @@ pub async fn locate(
     let path = host.launcher.resolve(program, &directories).map_err(|e| Refusal::start_failed(plugin, e))?;
     if !path.exists() {
         let path = path.display();
-        return Err(Refusal::start_failed(plugin, format!("{path} does not exist; correct its manifest's command")));
+        return Err(Refusal::start_failed(
+            plugin,
+            format!("{path} does not exist; correct its manifest's command"),
+        ));
     }
     Ok(Located { path: path.to_string_lossy().into_owned(), directories })
 }

@@ -32,7 +32,9 @@ impl Redactor {
 fn collect(value: &Value, texts: &mut Vec<String>) {
     match value {
         Value::String(text) if text.chars().count() >= REDACT_MIN_CHARS => texts.push(text.clone()),
-        Value::Number(number) if number.to_string().len() >= REDACT_MIN_CHARS => texts.push(number.to_string()),
+        Value::Number(number) if number.to_string().len() >= REDACT_MIN_CHARS => {
+            texts.push(number.to_string())
+        }
         Value::Array(items) => items.iter().for_each(|item| collect(item, texts)),
         Value::Object(fields) => fields.values().for_each(|field| collect(field, texts)),
         _ => {}

@@ -43,7 +43,12 @@ pub fn of_pipe(
 
 /// The end of an attempt of one program that stands alone.
 #[must_use]
-pub fn of_one(fate: Fate, pid: Option<u32>, streams: BTreeMap<String, StreamCounts>, result: Value) -> AttemptEnd {
+pub fn of_one(
+    fate: Fate,
+    pid: Option<u32>,
+    streams: BTreeMap<String, StreamCounts>,
+    result: Value,
+) -> AttemptEnd {
     let fates = [fate];
     let verdict = judge(&fates, &[]);
     end(&fates, &[pid], verdict, AttemptReport { streams, result, ..AttemptReport::default() })

@@ -18,16 +18,23 @@ pub fn select(catalog: &mut Value, patterns: &[String]) -> Result<(), String> {
     let patterns: Vec<Pattern> = patterns.iter().map(|text| Pattern::parse(text)).collect();
     let mut used = vec![false; patterns.len()];
     let Some(streams) = catalog.get_mut("streams").and_then(Value::as_array_mut) else {
-        return Err("the catalog has no list \"streams\"; give the catalog that the tap's --discover prints".to_owned());
+        return Err("the catalog has no list \"streams\"; give the catalog that the tap's --discover prints"
+            .to_owned());
     };
     for stream in streams.iter_mut().filter_map(Value::as_object_mut) {
         select_in_stream(stream, &patterns, &mut used);
     }
-    let Some(unused) = patterns.iter().zip(&used).find(|(p, used)| !**used && !p.exclude).map(|(p, _)| p) else {
+    let Some(unused) = patterns.iter().zip(&used).find(|(p, used)| !**used && !p.exclude).map(|(p, _)| p)
+    else {
         return Ok(());
     };
-    let names: Vec<&str> = streams.iter().filter_map(|s| s.as_object()).map(name_of).take(NAMED_STREAMS).collect();
-    Err(format!("select {:?} matches nothing in the catalog; its streams are {}", unused.text, names.join(", ")))
+    let names: Vec<&str> =
+        streams.iter().filter_map(|s| s.as_object()).map(name_of).take(NAMED_STREAMS).collect();
+    Err(format!(
+        "select {:?} matches nothing in the catalog; its streams are {}",
+        unused.text,
+        names.join(", ")
+    ))
 }
 
 struct Pattern {
@@ -40,7 +47,8 @@ struct Pattern {
 impl Pattern {
     fn parse(text: &str) -> Self {
         let (exclude, body) = text.strip_prefix('!').map_or((false, text), |rest| (true, rest));
-        let dot = body.match_indices('.').map(|(at, _)| at).find(|at| *at == 0 || body.as_bytes()[at - 1] != b'\\');
+        let dot =
+            body.match_indices('.').map(|(at, _)| at).find(|at| *at == 0 || body.as_bytes()[at - 1] != b'\\');
         let (stream, property) = dot.map_or((body, "*"), |at| (&body[..at], &body[at + 1..]));
         Self {
             text: text.to_owned(),
@@ -66,7 +74,8 @@ fn select_in_stream(stream: &mut Map<String, Value>, patterns: &[Pattern], used:
     let mut metadata = read_metadata(stream);
     let mut any = false;
     for breadcrumb in properties {
-        let path = breadcrumb.iter().filter(|part| *part != "properties").cloned().collect::<Vec<_>>().join(".");
+        let path =
+            breadcrumb.iter().filter(|part| *part != "properties").cloned().collect::<Vec<_>>().join(".");
         let mut selected = false;
         for (n, pattern) in &matching {
             if matches(&pattern.property, &path) {
@@ -97,7 +106,9 @@ fn select_in_stream(stream: &mut Map<String, Value>, patterns: &[Pattern], used:
 
 /// The breadcrumbs of all properties, properties of objects included.
 fn collect_properties(schema: Option<&Value>, at: &mut Vec<String>, found: &mut Vec<Vec<String>>) {
-    let Some(properties) = schema.and_then(|s| s.get("properties")).and_then(Value::as_object) else { return };
+    let Some(properties) = schema.and_then(|s| s.get("properties")).and_then(Value::as_object) else {
+        return;
+    };
     for (name, property) in properties {
         at.extend(["properties".to_owned(), name.clone()]);
         found.push(at.clone());
@@ -171,7 +182,8 @@ mod tests {
 
     #[test]
     fn everything() {
-        let all = ["public.orders", "public.orders.id", "raw", "users", "users.address", "users.address.city"];
+        let all =
+            ["public.orders", "public.orders.id", "raw", "users", "users.address", "users.address.city"];
         let all: Vec<&str> = all.into_iter().chain(["users.id", "users.name"]).collect();
         assert_eq!(selected(&["*.*"]), all);
         assert_eq!(selected(&["*"]), all);

@@ -61,7 +61,11 @@ pub async fn run(host: &Host, attempt: &Attempt<'_>, program: Prepared) -> Attem
     let talking = async {
         let end = talk.to_the_end().await;
         talk.input = None;
-        if matches!(end, TalkEnd::Broken(_)) { broken.cancel() } else { done.cancel() }
+        if matches!(end, TalkEnd::Broken(_)) {
+            broken.cancel()
+        } else {
+            done.cancel()
+        }
         talk.drain().await;
         (end, Instant::now())
     };
@@ -144,19 +148,21 @@ impl Talk<'_> {
             }
             Ok(Ok(Some(Said::Hello { protocol: PROTOCOL }))) => {}
             Ok(Ok(Some(Said::Hello { protocol }))) => {
-                return TalkEnd::Broken(format!("it speaks version {protocol} of the protocol, not {PROTOCOL}"));
+                return TalkEnd::Broken(format!(
+                    "it speaks version {protocol} of the protocol, not {PROTOCOL}"
+                ));
             }
             Ok(Ok(Some(_))) => return TalkEnd::Broken("its first message is not hello".to_owned()),
             Ok(Ok(None)) => return silent(),
             Ok(Err(end)) => return end,
         }
         let spec = &self.attempt.spec.programs[0];
-        let config = config_of(spec);
+        let (config, none) = (config_of(spec), json!({}));
         let execute = Says::Execute {
             execution_id: self.attempt.spec.execution.to_string(),
-            operation: spec.operation.as_deref(),
+            operation: spec.operation.as_deref().unwrap_or_default(),
             config: &config,
-            parameters: &spec.parameters,
+            parameters: if spec.parameters.is_null() { &none } else { &spec.parameters },
         };
         if let Err(end) = self.say(&execute).await {
             return end;
@@ -297,7 +303,10 @@ fn conclude(program: &Prepared, mut fate: Fate, end: TalkEnd, at: Instant) -> (F
                 _ => None,
             };
             let detail = json!({"plugin": plugin, "exit_code": exit_code, "error": message});
-            Some(Cause::new(CauseKind::Exit, format!("{plugin} reported an error: {message}")).with_detail(detail))
+            Some(
+                Cause::new(CauseKind::Exit, format!("{plugin} reported an error: {message}"))
+                    .with_detail(detail),
+            )
         }
     };
     if let Some(cause) = cause.filter(|_| !stopped_before) {

@@ -37,7 +37,8 @@ pub fn classify(line: &Line) -> Printed {
     match serde_json::from_slice::<Value>(&line.bytes) {
         Ok(Value::Null) => Printed::Empty,
         Ok(Value::Object(mut object)) => {
-            let is_message = object.get("type").and_then(Value::as_str).is_some_and(|t| t.eq_ignore_ascii_case("STATE"));
+            let is_message =
+                object.get("type").and_then(Value::as_str).is_some_and(|t| t.eq_ignore_ascii_case("STATE"));
             let value = match object.remove("value") {
                 Some(value) if is_message => value,
                 Some(value) => {
@@ -56,11 +57,17 @@ pub fn classify(line: &Line) -> Printed {
 ///
 /// # Errors
 /// What is wrong with a bookmark that cannot be kept, at once; the rest of the output is then not read.
-pub async fn read(mut output: Output, log: ProgramLog, events: mpsc::Sender<HostEvent>) -> Result<(), String> {
+pub async fn read(
+    mut output: Output,
+    log: ProgramLog,
+    events: mpsc::Sender<HostEvent>,
+) -> Result<(), String> {
     let (mut cutter, mut buffer) = (LineCutter::new(MAX_STATE_BYTES), vec![0; LOG_READ]);
     loop {
-        let count = output.read(&mut buffer).await.map_err(|e| format!("its output could not be read: {e}"))?;
-        let lines = if count == 0 { cutter.finish().into_iter().collect() } else { cutter.push(&buffer[..count]) };
+        let count =
+            output.read(&mut buffer).await.map_err(|e| format!("its output could not be read: {e}"))?;
+        let lines =
+            if count == 0 { cutter.finish().into_iter().collect() } else { cutter.push(&buffer[..count]) };
         for line in lines {
             match classify(&line) {
                 // nobody listens when the attempt was given up; the program is being ended then

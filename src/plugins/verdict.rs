@@ -142,7 +142,10 @@ fn cause_of(n: usize, fates: &[Fate], links: &[Option<LinkFate>]) -> Option<(Cau
     }
     let unread_input = n > 0 && link(links, n - 1).is_some_and(|l| l.outcome == Outcome::DownstreamClosed);
     if unread_input {
-        return Some((protocol_error(&fate.plugin, "it stopped reading before the end of its input", None), at));
+        return Some((
+            protocol_error(&fate.plugin, "it stopped reading before the end of its input", None),
+            at,
+        ));
     }
     match output.map(|l| &l.outcome) {
         Some(Outcome::HalfLine(line)) => {
@@ -157,9 +160,10 @@ fn broken_output(plugin: &Name, link: &LinkFate) -> Option<(Cause, Instant)> {
         Outcome::BadLine(line, fault) => {
             Some((protocol_error(plugin, &fault.to_string(), Some(*line)), link.at))
         }
-        Outcome::Broken(error) => {
-            Some((protocol_error(plugin, &format!("its output could not be relayed: {error}"), None), link.at))
-        }
+        Outcome::Broken(error) => Some((
+            protocol_error(plugin, &format!("its output could not be relayed: {error}"), None),
+            link.at,
+        )),
         _ => None,
     }
 }
@@ -235,7 +239,8 @@ mod tests {
         fn judged(&self) -> (Option<String>, Vec<Option<&'static str>>) {
             let verdict = judge(&self.fates, &self.links);
             let root = verdict.root.map(|cause| {
-                let plugin = self.fates.iter().map(|f| f.plugin.as_str()).find(|p| cause.message.starts_with(p));
+                let plugin =
+                    self.fates.iter().map(|f| f.plugin.as_str()).find(|p| cause.message.starts_with(p));
                 format!("{}:{}", plugin.unwrap_or("?"), cause.kind.as_str())
             });
             (root, verdict.programs.iter().map(|c| c.as_ref().map(|c| c.kind.as_str())).collect())

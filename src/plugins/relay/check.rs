@@ -60,7 +60,10 @@ impl fmt::Display for Fault {
             Self::NoType => f.write_str("is JSON but not a Singer message: it has no text \"type\""),
             Self::NoStream => f.write_str("is a record or schema without a \"stream\""),
             Self::TooLong(limit) => {
-                write!(f, "is longer than limits.line ({limit} bytes); raise limits.line in the plugin's manifest")
+                write!(
+                    f,
+                    "is longer than limits.line ({limit} bytes); raise limits.line in the plugin's manifest"
+                )
             }
             Self::StateTooLong(limit) => write!(f, "is a bookmark of more than {limit} bytes"),
             Self::Half => f.write_str("is cut off: the output ended within it"),
@@ -169,7 +172,8 @@ fn without_non_finite(line: &[u8]) -> Option<Vec<u8>> {
             b'"' => in_text = !in_text,
             b'\\' if in_text => at += 1,
             b'N' | b'I' if !in_text => {
-                let word = [&b"NaN"[..], b"Infinity"].into_iter().find(|word| line[at..].starts_with(word))?;
+                let word =
+                    [&b"NaN"[..], b"Infinity"].into_iter().find(|word| line[at..].starts_with(word))?;
                 let copy = copy.get_or_insert_with(|| line.to_vec());
                 copy[at] = b'0';
                 copy[at + 1..at + word.len()].fill(b' ');
@@ -199,7 +203,11 @@ mod tests {
         assert_eq!(kind(r#"{"type":"SCHEMA","stream":"a","schema":{}}"#), Ok(Kind::Other));
         assert_eq!(kind(r#"{"type":"HOUSE_DIALECT"}"#), Ok(Kind::Other));
         assert_eq!(kind("{\"type\":\"STATE\",\"value\":1}\r"), Ok(Kind::State));
-        let deep = format!(r#"{{"type":"RECORD","stream":"a","record":{}1{}}}"#, "[".repeat(5_000), "]".repeat(5_000));
+        let deep = format!(
+            r#"{{"type":"RECORD","stream":"a","record":{}1{}}}"#,
+            "[".repeat(5_000),
+            "]".repeat(5_000)
+        );
         assert_eq!(kind(&deep), Ok(Kind::Record));
     }
 
@@ -211,7 +219,8 @@ mod tests {
     #[test]
     fn pythons_numbers_pass_and_are_told() {
         for number in ["NaN", "Infinity", "-Infinity"] {
-            let line = format!(r#"{{"type":"RECORD","stream":"a","record":{{"x":{number},"s":"NaN \" I"}}}}"#);
+            let line =
+                format!(r#"{{"type":"RECORD","stream":"a","record":{{"x":{number},"s":"NaN \" I"}}}}"#);
             let message = check(line.as_bytes()).unwrap();
             assert_eq!((message.kind, message.finite), (Kind::Record, false), "{number}");
         }
@@ -227,7 +236,10 @@ mod tests {
     fn what_is_no_message_is_named() {
         let excerpt = |text: &str| Err(Fault::NotJson(1, Some(text.to_owned())));
         assert_eq!(kind("INFO starting"), excerpt("INFO starting"));
-        assert!(matches!(kind(r#"{"type":"RECORD","stream":"a","record":{"x":1"#), Err(Fault::NotJson(_, None))));
+        assert!(matches!(
+            kind(r#"{"type":"RECORD","stream":"a","record":{"x":1"#),
+            Err(Fault::NotJson(_, None))
+        ));
         assert!(matches!(kind(r#"{"type":"STATE"}{"type":"STATE"}"#), Err(Fault::NotJson(_, None))));
         for no_type in ["1", "null", "[]", "{}", r#""text""#, r#"{"type":1}"#, r#"{"type":""}"#] {
             assert_eq!(kind(no_type), Err(Fault::NoType), "{no_type}");

@@ -142,7 +142,9 @@ impl Lines {
         tally.non_finite += u64::from(!message.finite);
         match message.kind {
             Kind::Record => tally.record(&message.stream),
-            Kind::State if line.len() > self.state_limit => return Err(Fault::StateTooLong(self.state_limit)),
+            Kind::State if line.len() > self.state_limit => {
+                return Err(Fault::StateTooLong(self.state_limit));
+            }
             Kind::State => return Ok(Line::State),
             Kind::Other => {}
         }

@@ -201,7 +201,9 @@ impl Relay {
             Sink::States(states) => {
                 for part in &inspected.states {
                     // python's numbers may make a state unreadable; it is skipped, the next one comes
-                    let Ok(StateLine { value }) = serde_json::from_slice(self.lines.part(part)) else { continue };
+                    let Ok(StateLine { value }) = serde_json::from_slice(self.lines.part(part)) else {
+                        continue;
+                    };
                     if !is_bookmark(&value) {
                         continue;
                     }
