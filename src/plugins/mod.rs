@@ -33,5 +33,7 @@ mod verdict;
 
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use host::{Host, LocalHost, Settings};

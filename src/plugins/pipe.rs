@@ -251,6 +251,7 @@ impl<'a> Pipe<'a> {
             self.end_program(n, &Reason::Other(name), self.attempt.spec.grace);
             self.end_neighbours(n);
         } else if closed {
+            // whether it ended or only stopped reading, the program after it is of no more use
             self.end_neighbours(n + 1);
         }
     }
@@ -273,15 +274,22 @@ impl<'a> Pipe<'a> {
         }
     }
 
-    /// Nothing of what comes before a failed program is of use any more; what comes after it may finish what it was
-    /// given, within [`DRAIN_GRACE`].
+    /// Nothing of what comes before a failed program is of use any more; but one that has closed its output already
+    /// is ending, perhaps for a reason of its own that must not be lost. What comes after the failed one may finish
+    /// what it was given.
     fn end_neighbours(&mut self, failed: usize) {
-        let reason = Reason::Other(self.fates[failed.min(self.fates.len() - 1)].plugin.clone());
-        for n in 0..failed.min(self.fates.len()) {
-            self.end_program(n, &reason, self.attempt.spec.grace);
+        let last = self.fates.len() - 1;
+        let failed = failed.min(last);
+        let reason = Reason::Other(self.fates[failed].plugin.clone());
+        for n in 0..failed {
+            let ending = |end: &LinkEnd| matches!(end.outcome, Outcome::Complete | Outcome::HalfLine(_));
+            if !self.ends[n].as_ref().is_some_and(ending) {
+                self.end_program(n, &reason, self.attempt.spec.grace);
+            }
         }
         if self.last_call.is_none() {
-            self.last_call = Some((Instant::now() + DRAIN_GRACE, self.attempt.spec.grace, reason));
+            let patience = if failed == last { CLOSE_GRACE } else { DRAIN_GRACE };
+            self.last_call = Some((Instant::now() + patience, self.attempt.spec.grace, reason));
         }
     }
 

@@ -157,12 +157,12 @@ impl Talk<'_> {
             Ok(Err(end)) => return end,
         }
         let spec = &self.attempt.spec.programs[0];
-        let config = config_of(spec);
+        let (config, none) = (config_of(spec), json!({}));
         let execute = Says::Execute {
             execution_id: self.attempt.spec.execution.to_string(),
-            operation: spec.operation.as_deref(),
+            operation: spec.operation.as_deref().unwrap_or_default(),
             config: &config,
-            parameters: &spec.parameters,
+            parameters: if spec.parameters.is_null() { &none } else { &spec.parameters },
         };
         if let Err(end) = self.say(&execute).await {
             return end;
