@@ -1,0 +1,13 @@
+//! The whole product, from outside: real nodes, the real command line, HTTP, real programs. What a user or another
+//! program sees is what is asserted; nothing in here looks behind the interface. The programs are built, and
+//! PostgreSQL is given, by `cargo xtask test`.
+
+mod bad_files;
+mod bad_programs;
+mod bad_requests;
+mod cli;
+mod http;
+mod http_run;
+mod python;
+mod same_events;
+mod world;
