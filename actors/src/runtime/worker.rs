@@ -69,32 +69,27 @@ impl Work {
             stop.cancel();
             reason
         };
-        let work = self.admitted(&stop);
-        tokio::pin!(watcher, work);
-        tokio::select! {
-            end = &mut work => end,
-            reason = &mut watcher => {
-                let mut end = (&mut work).await;
-                let ours = end.cause.as_ref().is_none_or(|cause| cause.kind == CauseKind::Cancelled);
-                if ours {
-                    end.cause = Some(reason);
-                }
-                end
-            }
-        }
-    }
-
-    async fn admitted(&self, stop: &CancellationToken) -> AttemptEnd {
         let mut admitted = Vec::new();
-        let end = match self.admit_all(stop, &mut admitted).await {
-            Ok(manifests) => self.bookmarked(manifests, stop).await,
-            Err(hindrance) => self.hindered(hindrance),
+        let end = {
+            let work = self.work(&stop, &mut admitted);
+            tokio::pin!(watcher, work);
+            tokio::select! {
+                end = &mut work => end,
+                reason = &mut watcher => because_of(reason, (&mut work).await),
+            }
         };
         self.live.wait_for(None);
         for plugin in admitted {
             self.give_back(&plugin, &end).await;
         }
         end
+    }
+
+    async fn work(&self, stop: &CancellationToken, admitted: &mut Vec<Name>) -> AttemptEnd {
+        match self.admit_all(stop, admitted).await {
+            Ok(manifests) => self.bookmarked(manifests, stop).await,
+            Err(hindrance) => self.hindered(hindrance),
+        }
     }
 
     fn hindered(&self, hindrance: Hindrance) -> AttemptEnd {
@@ -241,4 +236,12 @@ impl Work {
             }
         }
     }
+}
+
+/// The end of an attempt that was stopped for a reason; what failed before the stop stays the cause.
+fn because_of(reason: Cause, mut end: AttemptEnd) -> AttemptEnd {
+    if end.cause.as_ref().is_none_or(|cause| cause.kind == CauseKind::Cancelled) {
+        end.cause = Some(reason);
+    }
+    end
 }
