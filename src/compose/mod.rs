@@ -7,7 +7,7 @@ use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 use crate::http;
 use crate::logs::FileLogs;
+use crate::plugins::launch::Launch;
 use crate::plugins::{LocalHost, Settings};
 use crate::postgres::PostgresStore;
 use crate::sandbox::Launcher;
@@ -99,7 +100,7 @@ impl Node {
 }
 
 /// Makes the data directory, for its owner alone: it holds logs, configurations and the embedded store.
-fn make_data_dir(path: &Path) -> anyhow::Result<std::path::PathBuf> {
+fn make_data_dir(path: &Path) -> anyhow::Result<PathBuf> {
     let made =
         DirBuilder::new().recursive(true).mode(0o700).create(path).and_then(|()| fs::canonicalize(path));
     made.with_context(|| {
@@ -140,6 +141,11 @@ async fn open_store(
     Ok(Arc::new(store))
 }
 
+/// What starts programs, under the launcher at `jailer`.
+pub(crate) fn launcher(jailer: PathBuf) -> Arc<dyn Launch> {
+    Arc::new(Launcher::new(jailer))
+}
+
 fn host(data_dir: &Path, logs: &Arc<dyn LogStore>, clock: &Arc<dyn Clock>) -> anyhow::Result<LocalHost> {
     let mut own_programs = Vec::new();
     let mut jailer = None;
@@ -155,7 +161,7 @@ fn host(data_dir: &Path, logs: &Arc<dyn LogStore>, clock: &Arc<dyn Clock>) -> an
     };
     own_programs.dedup();
     let host = LocalHost::new(Settings {
-        launcher: Arc::new(Launcher::new(jailer)),
+        launcher: launcher(jailer),
         logs: Arc::clone(logs),
         clock: Arc::clone(clock),
         data_dir: data_dir.to_path_buf(),

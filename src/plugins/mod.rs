@@ -16,7 +16,7 @@ mod environment;
 mod frames;
 mod host;
 pub mod launch;
-mod limits;
+pub mod limits;
 mod log;
 mod output;
 mod pipe;

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{LocalHost, Settings};
-use crate::sandbox::Launcher;
+use crate::compose;
 
 /// No wait of a test is longer.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -99,7 +99,7 @@ impl Bench {
         let mut variables: BTreeMap<String, String> = std::env::vars().collect();
         variables.insert("GRANTED".to_owned(), "granted value".to_owned());
         let settings = Settings {
-            launcher: Arc::new(Launcher::new(binary)),
+            launcher: compose::launcher(binary),
             logs: logs.clone(),
             clock: Arc::new(System),
             data_dir: data.path().to_owned(),

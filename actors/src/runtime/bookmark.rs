@@ -6,10 +6,11 @@ use std::sync::Arc;
 use serde_json::Value;
 use tokio::sync::watch;
 
+use super::admission::guarded;
 use super::aggregate::{Directory, SubmitError};
 use super::retry;
 use super::services::Services;
-use super::worker::{Work, guarded};
+use super::worker::Work;
 use crate::domain::aggregate::Rejection;
 use crate::domain::execution::Execution;
 use crate::domain::ids::{CorrelationId, ExecutionId, Name, StreamId};

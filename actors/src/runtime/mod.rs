@@ -8,6 +8,7 @@
 //!
 //! Aggregates decide and record; runners act. No aggregate awaits another inside its handler.
 
+mod admission;
 pub mod aggregate;
 pub mod api;
 mod bookmark;

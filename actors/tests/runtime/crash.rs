@@ -62,7 +62,7 @@ async fn a_drained_node_leaves_its_executions_to_the_next() {
 #[tokio::test]
 async fn lost_answers_store_nothing_twice() {
     let world = World::with_tap().await;
-    let faults = [Fault::AnswerLost, Fault::RequestLost, Fault::Refused].repeat(5);
+    let faults = [Fault::AnswerLost, Fault::RequestLost, Fault::Refused].repeat(2);
     world.store.inject(faults);
     let id =
         world.start(json!([step("a", json!([{"state": {"n": 1}}, {"fail": "exit", "attempt": 1}]))])).await;

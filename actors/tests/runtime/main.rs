@@ -6,4 +6,5 @@ mod cancel;
 mod crash;
 mod flow;
 mod host;
+mod supervision;
 mod world;

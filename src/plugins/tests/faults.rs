@@ -93,6 +93,15 @@ async fn a_target_that_dies_ends_a_tap_that_says_nothing() {
 }
 
 #[tokio::test]
+async fn a_target_that_stops_reading_but_stays_is_the_cause() {
+    let bench = Bench::new();
+    let target = sh_target("exec <&-; sleep 1000");
+    let (end, _) = bench.run(step(vec![sample_tap(json!({"records": 10_000_000})), target])).await;
+    assert_eq!(kinds(&end), [Some(CauseKind::Cancelled), Some(CauseKind::ProtocolError)]);
+    assert_eq!(end.cause.unwrap().kind, CauseKind::ProtocolError);
+}
+
+#[tokio::test]
 async fn a_failing_tap_is_the_cause_also_when_its_target_fails_of_it() {
     let bench = Bench::new();
     for _ in 0..5 {

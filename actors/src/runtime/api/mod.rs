@@ -2,8 +2,10 @@
 //! an [`Api`], never an actor or a channel.
 
 mod commands;
+mod definitions;
 mod project;
 mod queries;
+mod starts;
 
 use std::str::FromStr;
 use std::sync::Arc;

@@ -1,0 +1,179 @@
+//! What a worker needs of others before it starts programs, and gives back afterwards: the permits of plugins.
+//! Everything it takes commits only while its execution is not cancelled (S7).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::aggregate::{Directory, SubmitError};
+use super::retry;
+use super::services::{InternalRequest, Services};
+use super::worker::{Hindrance, Work};
+use crate::domain::aggregate::{Aggregate, Rejection};
+use crate::domain::execution::Execution;
+use crate::domain::ids::{CorrelationId, ExecutionId, Name, StreamId};
+use crate::domain::outcome::{Cause, CauseKind, Usage};
+use crate::domain::plugin::{AttemptId, Manifest, Plugin, PluginCommand};
+use crate::limits::WAIT_POLL;
+use crate::ports::plugin_host::AttemptEnd;
+
+/// How long to wait for the state that a lost guard says is there.
+const GUARD_PAUSE: std::time::Duration = std::time::Duration::from_millis(1);
+
+impl Work {
+    /// Takes the permits of all plugins, by name, so that two steps never hold each other's.
+    pub(super) async fn admit_all(
+        &self,
+        stop: &CancellationToken,
+        admitted: &mut Vec<Name>,
+    ) -> Result<BTreeMap<Name, Manifest>, Hindrance> {
+        let mut wanted: BTreeMap<Name, u32> = BTreeMap::new();
+        for program in &self.step.pipe {
+            *wanted.entry(program.plugin.clone()).or_default() += 1;
+        }
+        let mut manifests = BTreeMap::new();
+        for (name, programs) in wanted {
+            let manifest = self.admit(&name, programs, stop).await?;
+            admitted.push(name.clone());
+            manifests.insert(name, manifest);
+        }
+        Ok(manifests)
+    }
+
+    async fn admit(
+        &self,
+        plugin: &Name,
+        programs: u32,
+        stop: &CancellationToken,
+    ) -> Result<Manifest, Hindrance> {
+        let stream = StreamId::plugin(plugin);
+        loop {
+            let (state, mut changes) = match self.services.plugins.follow(&stream).await {
+                Ok(found) => found,
+                Err(error) => {
+                    self.pause(stop, None::<&mut watch::Receiver<Arc<Plugin>>>, error.to_string()).await?;
+                    continue;
+                }
+            };
+            let command = PluginCommand::Admit {
+                attempt: self.attempt_id(),
+                programs,
+                incarnation: self.services.incarnation,
+            };
+            match self.guarded(&self.services.plugins, &stream, command).await {
+                Ok(()) => return state.manifest.clone().ok_or_else(|| self.unknown_plugin(plugin)),
+                Err(SubmitError::Rejected(Rejection::Wait(why))) => {
+                    self.pause(stop, Some(&mut changes), why).await?
+                }
+                Err(SubmitError::Rejected(Rejection::NotFound)) => return Err(self.unknown_plugin(plugin)),
+                Err(SubmitError::Rejected(Rejection::Stale(_))) => return Err(Hindrance::Stopped),
+                Err(SubmitError::Rejected(why)) => {
+                    return Err(Hindrance::Cause(Cause::new(CauseKind::StartFailed, why.to_string())));
+                }
+                Err(error) => self.pause(stop, Some(&mut changes), error.to_string()).await?,
+            }
+        }
+    }
+
+    fn unknown_plugin(&self, plugin: &Name) -> Hindrance {
+        Hindrance::Cause(Cause::new(
+            CauseKind::StartFailed,
+            format!("plugin {plugin} does not exist: register it"),
+        ))
+    }
+
+    fn attempt_id(&self) -> AttemptId {
+        AttemptId { execution: self.id, step: self.step.name.clone(), attempt: self.attempt }
+    }
+
+    /// Waits for a change, or a while; fails when the attempt is stopped.
+    pub(super) async fn pause<T>(
+        &self,
+        stop: &CancellationToken,
+        changes: Option<&mut watch::Receiver<T>>,
+        why: String,
+    ) -> Result<(), Hindrance> {
+        self.live.wait_for(Some(why));
+        let changed = async {
+            match changes {
+                Some(changes) => match changes.changed().await {
+                    Ok(()) => {}
+                    Err(_) => std::future::pending().await,
+                },
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => Err(Hindrance::Stopped),
+            () = changed => Ok(()),
+            () = tokio::time::sleep(WAIT_POLL) => Ok(()),
+        }
+    }
+
+    /// Records that everything started of a plugin is gone. Tried until it is stored: a permit must not leak.
+    pub(super) async fn give_back(&self, plugin: &Name, end: &AttemptEnd) {
+        let of_it = || end.report.programs.iter().filter(|p| p.plugin == *plugin);
+        let usage = of_it().fold(Usage::default(), |sum, p| Usage {
+            wall_ms: sum.wall_ms.max(p.usage.wall_ms),
+            cpu_ms: sum.cpu_ms + p.usage.cpu_ms,
+            peak_memory_bytes: sum.peak_memory_bytes.max(p.usage.peak_memory_bytes),
+        });
+        let own = of_it().find_map(|p| p.cause.clone());
+        // without a program of its own to blame, an attempt that failed before the start is nobody's crash
+        let cause = own.or_else(|| end.cause.clone().filter(|_| of_it().all(|p| p.pid.is_none())));
+        let command = PluginCommand::Complete {
+            attempt: self.attempt_id(),
+            incarnation: self.services.incarnation,
+            cause,
+            usage,
+        };
+        let stream = StreamId::plugin(plugin);
+        let request = InternalRequest::of(self.correlation_id);
+        let given = retry::until_known(&self.services, "plugin execution's end", || {
+            self.services.command(&self.services.plugins, &stream, command.clone(), request.clone())
+        });
+        if let Err(error) = given.await {
+            tracing::warn!(execution = %self.id, %plugin, %error, "the end of a plugin execution was not recorded");
+        }
+    }
+
+    /// Submits a command that commits only while the execution is not cancelled (S7).
+    async fn guarded<A: Aggregate>(
+        &self,
+        directory: &Directory<A>,
+        stream: &StreamId,
+        command: A::Command,
+    ) -> Result<(), SubmitError> {
+        guarded(&self.services, &self.execution, self.id, self.correlation_id, directory, stream, command)
+            .await
+    }
+}
+
+/// Submits a command that commits only while the execution is at a version at which it is not cancelled: the
+/// version is checked in the same transaction, so that nothing slips in behind a cancel (S7).
+pub(super) async fn guarded<A: Aggregate>(
+    services: &Services,
+    execution: &watch::Receiver<Arc<Execution>>,
+    id: ExecutionId,
+    correlation_id: CorrelationId,
+    directory: &Directory<A>,
+    stream: &StreamId,
+    command: A::Command,
+) -> Result<(), SubmitError> {
+    loop {
+        let state = Arc::clone(&execution.borrow());
+        if state.cancel_requested || state.ended() {
+            return Err(Rejection::Stale("the execution was cancelled".to_owned()).into());
+        }
+        let guard = Some((StreamId::execution(id), state.version));
+        let request = InternalRequest { guard, ..InternalRequest::of(correlation_id) };
+        match services.command(directory, stream, command.clone(), request).await {
+            Ok(_) => return Ok(()),
+            // the execution moved on: its watch shows the new version as soon as that commit was applied
+            Err(SubmitError::GuardFailed) => tokio::time::sleep(GUARD_PAUSE).await,
+            Err(error) => return Err(error),
+        }
+    }
+}

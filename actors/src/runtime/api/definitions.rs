@@ -1,0 +1,102 @@
+//! Definitions of pipelines and plugins: read, checked against what exists, then created or revised.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::commands::Request;
+use super::{Accepted, Api, ApiError, CommandKind};
+use crate::domain::ids::{Name, StreamId};
+use crate::domain::pipeline::{Definition, PipelineCommand, read_definition, validate};
+use crate::domain::plugin::{Manifest, PluginCommand, Status, read_manifest};
+use crate::domain::problem::Problems;
+
+impl Api {
+    /// Checks a definition (`kind: Plugin` or `Pipeline`) without storing it, and says what applying it would do:
+    /// `create`, `revise` or `unchanged`.
+    ///
+    /// # Errors
+    /// [`ApiError::Invalid`] with every problem.
+    pub async fn check(&self, payload: &Value) -> Result<&'static str, ApiError> {
+        if payload.get("kind").and_then(Value::as_str) == Some("Plugin") {
+            let manifest = read_manifest(payload).map_err(ApiError::Invalid)?;
+            let known = self.read_plugin(&manifest.name).await?;
+            return Ok(action(known.manifest.as_ref(), &manifest));
+        }
+        let definition = self.sound_definition(payload, None).await?;
+        let known = self.read_pipeline(&definition.name).await?;
+        Ok(action(known.definition.as_ref(), &definition))
+    }
+
+    pub(super) async fn define_pipeline(
+        &self,
+        request: Request,
+        kind: CommandKind,
+        id: &str,
+        payload: &Value,
+    ) -> Result<Accepted, ApiError> {
+        let definition = self.sound_definition(payload, Some(id)).await?;
+        let stream = StreamId::pipeline(&definition.name);
+        let id = definition.name.to_string();
+        let command = match kind {
+            CommandKind::CreatePipeline => PipelineCommand::Create(Box::new(definition)),
+            _ => PipelineCommand::Revise(Box::new(definition)),
+        };
+        self.send(&self.services.pipelines, "pipeline", &id, &stream, command, request).await
+    }
+
+    pub(super) async fn define_plugin(
+        &self,
+        request: Request,
+        kind: CommandKind,
+        id: &str,
+        payload: &Value,
+    ) -> Result<Accepted, ApiError> {
+        let manifest = read_manifest(&named(payload, id)?).map_err(ApiError::Invalid)?;
+        let name = manifest.name.clone();
+        let command = match kind {
+            CommandKind::RegisterPlugin => PluginCommand::Register(Box::new(manifest)),
+            _ => PluginCommand::Revise(Box::new(manifest)),
+        };
+        self.plugin_command(request, name.as_str(), command).await
+    }
+
+    /// Reads a definition and checks it against the plugins it names.
+    async fn sound_definition(&self, payload: &Value, id: Option<&str>) -> Result<Definition, ApiError> {
+        let payload = named(payload, id.unwrap_or_default())?;
+        let definition = read_definition(&payload).map_err(ApiError::Invalid)?;
+        let mut plugins: BTreeMap<Name, Manifest> = BTreeMap::new();
+        for program in definition.steps.iter().flat_map(|step| &step.pipe) {
+            if !plugins.contains_key(&program.plugin) {
+                let plugin = self.read_plugin(&program.plugin).await?;
+                let usable = plugin.manifest.clone().filter(|_| plugin.status != Status::Retired);
+                plugins.extend(usable.map(|manifest| (manifest.name.clone(), manifest)));
+            }
+        }
+        validate(&definition, &plugins).map_err(ApiError::Invalid)?;
+        Ok(definition)
+    }
+}
+
+/// The payload of a definition with its name: given in the path, in the payload, or the same in both.
+fn named(payload: &Value, id: &str) -> Result<Value, ApiError> {
+    let mut payload = payload.clone();
+    if let (Some(map), false) = (payload.as_object_mut(), id.is_empty()) {
+        let name = map.entry("name").or_insert_with(|| Value::from(id));
+        if name.as_str() != Some(id) {
+            let mut problems = Problems::default();
+            problems
+                .add("name", format!("the request names {id:?}, the definition another: make them the same"));
+            return Err(ApiError::Invalid(problems));
+        }
+    }
+    Ok(payload)
+}
+
+fn action<T: PartialEq>(known: Option<&T>, new: &T) -> &'static str {
+    match known {
+        None => "create",
+        Some(known) if known == new => "unchanged",
+        Some(_) => "revise",
+    }
+}
