@@ -98,7 +98,7 @@ async fn a_good_document_beside_a_bad_one_is_not_applied() {
     let world = World::start().await;
     let good = "{kind: Pipeline, name: good, steps: [{name: a, plugin: work}]}\n";
     let bad = "---\n{kind: Pipeline, name: bad, steps: [{name: a, plugin: wrok}]}\n";
-    world.apply(&format!("{good}{bad}")).await.expect(2).says("file.yaml:3:45: steps[0].plugin");
+    world.apply(&format!("{good}{bad}")).await.expect(2).says("file.yaml:3:47: steps[0].plugin");
     world.cli(&["pipelines", "show", "good"]).await.expect(3);
 }
 

@@ -140,7 +140,7 @@ async fn a_program_that_never_ends_can_be_cancelled() {
     let world = World::start().await;
     world.define("p", &json!([pipe_step("load", "tap", json!({"hang_after": 5})), {"name": "then", "plugin": "work", "depends_on": ["load"]}])).await;
     let id = world.launch("p").await;
-    let seen = |execution: &Value| execution["steps"][0]["attempts"][0]["streams"]["sample"]["read"] == 5;
+    let seen = |execution: &Value| execution["steps"][0]["attempts"][0]["records"] == 5;
     world.until(&id, "has read five records", seen).await;
     world.cli(&["executions", "cancel", &id]).await.expect(0);
     let execution = world.ended(&id).await;

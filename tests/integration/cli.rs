@@ -146,13 +146,11 @@ async fn one_plugin_is_run_and_its_result_printed() {
 #[tokio::test]
 async fn logs_are_shown_and_followed() {
     let world = World::start().await;
-    let early = ["exec", "work", "--config", "config.yaml"];
-    world.file("config.yaml", "args: [--nonsense]\n");
-    world.cli(&early).await.expect(1);
+    world.cli(&["exec", "work"]).await.expect(0);
     let list = world.cli(&["executions", "list", "-o", "json"]).await.expect(0).json();
     let id = text(&items(&list)[0]["id"]);
     let shown = world.cli(&["executions", "logs", &id]).await.expect(0);
-    shown.prints(" work/work stderr ").prints("--nonsense");
+    shown.prints(" work/work stdout hello from the sample command");
     let followed = world.cli(&["executions", "logs", "-f", &id]).await.expect(0);
     assert_eq!(followed.out, shown.out, "an execution that has ended is followed to its end");
     world.cli(&["executions", "logs", "01a2043c-d47e-7061-a1aa-874ee102dba5"]).await.expect(3);
@@ -169,7 +167,7 @@ async fn bookmarks_are_read_set_and_cleared() {
     world.cli(&["bookmarks", "set", "people", "load", "--state", "@state.json"]).await.expect(0);
     assert_eq!(world.cli(&["bookmarks", "get", "people", "load"]).await.expect(0).json(), json!({"n": 8}));
     world.cli(&["bookmarks", "set", "people", "load", "--state", "{"]).await.expect(2).says("state");
-    world.cli(&["bookmarks", "set", "people", "none", "--state", "{}"]).await.expect(3).says("none");
+    world.cli(&["bookmarks", "set", "people", "none", "--state", "{\"n\": 1}"]).await.expect(3).says("none");
     world.cli(&["bookmarks", "clear", "people", "load"]).await.expect(0);
     world.cli(&["bookmarks", "get", "people", "load"]).await.expect(3);
     assert_eq!(
@@ -193,37 +191,39 @@ async fn states_are_changed_by_their_commands() {
     }
 }
 
-/// Configurations may hold passwords: neither people's views nor the node's log may show them.
+/// Configurations may hold passwords: neither people's views, nor logs, nor events of what ran may show them.
 #[tokio::test]
 async fn values_of_configurations_are_not_shown() {
     let world = World::start().await;
-    let schema = "{type: object, properties: {args: {type: integer}}}";
-    let plugin = format!(
-        "{{kind: Plugin, name: strict, version: 1.0.0, type: processor, protocol: command, command: ['true'], config_schema: {schema}}}"
-    );
-    let pipeline = |plugin: &str| {
+    let plugins = "kind: Plugin\nname: strict\nversion: 1.0.0\ntype: processor\nprotocol: command\ncommand: ['true']\n\
+                   config_schema: {type: object, properties: {password: {type: integer}}}\n---\n\
+                   kind: Plugin\nname: chatty\nversion: 1.0.0\ntype: processor\nprotocol: command\n\
+                   command: [/bin/sh, -c, 'echo \"my password is $PASSWORD\"; echo \"and $PASSWORD\" >&2; exit 3']\n";
+    world.apply(plugins).await.expect(0);
+    let pipeline = |plugin: &str, config: &str| {
         format!(
-            "{{kind: Pipeline, name: p, steps: [{{name: a, plugin: {plugin}, config: {{args: [{SECRET}], env: {{PASSWORD: {SECRET}}}}}}}]}}"
+            "{{kind: Pipeline, name: p, steps: [{{name: a, plugin: {plugin}, retry: {{attempts: 1}}, config: {{{config}}}}}]}}"
         )
     };
-    world.apply(&plugin).await.expect(0);
-    let refused = world.apply(&pipeline("strict")).await.expect(2);
-    refused.says("does not fit the config_schema of strict");
+    let refused = world.apply(&pipeline("strict", &format!("password: {SECRET}"))).await.expect(2);
+    refused.says("steps[0].config.password: does not fit the config_schema of strict");
     let mut seen = vec![refused.err];
-    world.apply(&pipeline("work")).await.expect(0);
-    // the program refuses its argument, and says so with the argument in it
+    let applied = world.apply(&pipeline("chatty", &format!("env: {{PASSWORD: {SECRET}}}"))).await.expect(0);
     let run = world.cli(&["run", "p"]).await.expect(1);
-    seen.extend([run.out, run.err]);
-    let list = world.get("/executions").await.json;
-    let id = text(&items(&list)[0]["id"]);
+    seen.extend([applied.out, applied.err, run.out, run.err]);
+    let id = text(&items(&world.get("/executions").await.json)[0]["id"]);
+    let logs = world.cli(&["executions", "logs", &id]).await.expect(0);
+    logs.prints("my password is ***").prints("and ***");
+    seen.extend([logs.out, logs.err]);
     for command in [
         &["pipelines", "show", "p"][..],
+        &["pipelines", "list"],
         &["executions", "list"],
         &["executions", "show", &id],
         &["executions", "show", &id, "-o", "json"],
-        &["plugins", "show", "work"],
+        &["plugins", "show", "chatty"],
         &["events", &format!("execution-{id}"), "-o", "json"],
-        &["events", "plugin-work", "-o", "json"],
+        &["events", "plugin-chatty", "-o", "json"],
     ] {
         let done = world.cli(command).await.expect(0);
         seen.extend([done.out, done.err]);

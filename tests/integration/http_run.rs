@@ -73,7 +73,7 @@ async fn an_execution_shows_what_happened() {
 async fn executions_are_filtered_and_paged() {
     let world = World::start().await;
     world.define("good", &json!([{"name": "a", "plugin": "work"}])).await;
-    world.define("bad", &json!([{"name": "a", "plugin": "work", "config": {"args": ["--nonsense"]}, "retry": {"attempts": 1}}])).await;
+    world.define("bad", &json!([{"name": "a", "plugin": "work", "parameters": {"exit_code": 4}, "retry": {"attempts": 1}}])).await;
     let mut started = Vec::new();
     for pipeline in ["good", "bad", "good"] {
         let id = world.launch(pipeline).await;
@@ -97,11 +97,9 @@ async fn executions_are_filtered_and_paged() {
 #[tokio::test]
 async fn logs_are_text_json_lines_or_a_stream() {
     let world = World::start().await;
-    // the sample's command says on standard error that it does not know the argument
-    let config = json!({"args": ["--nonsense"]});
-    world
-        .define("p", &json!([{"name": "a", "plugin": "work", "config": config, "retry": {"attempts": 1}}]))
-        .await;
+    let parameters = json!({"exit_code": 4, "stderr_flood": 200});
+    let step = json!({"name": "a", "plugin": "work", "parameters": parameters, "retry": {"attempts": 1}});
+    world.define("p", &json!([step])).await;
     let id = world.launch("p").await;
     let path = format!("{API}/executions/{id}/logs");
 
@@ -113,8 +111,9 @@ async fn logs_are_text_json_lines_or_a_stream() {
 
     let plain = world.client.get(&path).await.expect(200);
     assert_eq!(plain.header("content-type"), Some("text/plain; charset=utf-8"));
-    let line = plain.text.lines().find(|line| line.contains("--nonsense")).expect("the program's complaint");
-    assert!(line.contains(" a/work stderr "), "{line}");
+    let line = plain.text.lines().find(|line| line.contains("hello from")).expect("what the program says");
+    assert!(line.contains(" a/work stdout hello"), "{line}");
+    assert!(plain.text.contains(" a/work stderr "), "{}", plain.text);
     let (time, _) = line.split_once(' ').unwrap();
     assert!(time.ends_with('Z') && time.starts_with("20"), "{time}");
     let lines =
@@ -184,7 +183,7 @@ async fn frames_answer_with_their_result() {
     let bare = world.post("/plugins/framed/execute", &json!({})).await.expect(200).json;
     assert_eq!(bare["status"], "completed", "an operation is optional: {bare:#}");
     let failed = world
-        .post("/plugins/framed/execute", &json!({"config": {"records": 1, "error": "no disk"}}))
+        .post("/plugins/framed/execute", &json!({"parameters": {"records": 1, "error": "no disk"}}))
         .await
         .expect(200)
         .json;
@@ -234,7 +233,11 @@ async fn bookmarks_are_set_cleared_and_guarded_while_held() {
     assert_eq!(items(&world.get("/pipelines/p/bookmarks").await.json).len(), 0);
     world.client.put(&path, &json!({})).await.expect(422);
     world.client.put(&path, &json!({"state": null})).await.expect(422);
-    world.client.put(&format!("{API}/pipelines/p/bookmarks/none"), &json!({"state": {}})).await.expect(404);
+    world
+        .client
+        .put(&format!("{API}/pipelines/p/bookmarks/none"), &json!({"state": {"n": 1}}))
+        .await
+        .expect(404);
 
     world.define("held", &json!([pipe_step("load", "tap", json!({"hang_after": 1}))])).await;
     let id = world.launch("held").await;

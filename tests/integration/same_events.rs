@@ -37,25 +37,17 @@ async fn history(builder: flexcore_test_support::NodeBuilder) -> Vec<Value> {
         step["depends_on"] = json!([after]);
         step
     };
-    let work = |name: &str, config: Value| json!({"name": name, "plugin": "work", "config": config, "retry": {"attempts": 1}});
+    let work = |name: &str, code: u8| json!({"name": name, "plugin": "work", "parameters": {"exit_code": code}, "retry": {"attempts": 1}});
     world
         .define(
             "several",
             &json!([
                 pipe_step("load", "tap", json!({"records": 250, "state_every": 250})),
-                after(work("then", json!({})), "load"),
+                after(work("then", 0), "load"),
             ]),
         )
         .await;
-    world
-        .define(
-            "failing",
-            &json!([
-                work("breaks", json!({"args": ["--nonsense"]})),
-                after(work("skipped", json!({})), "breaks"),
-            ]),
-        )
-        .await;
+    world.define("failing", &json!([work("breaks", 4), after(work("skipped", 0), "breaks"),])).await;
     let marker = world.node.folder().join("marker");
     let mut retried = pipe_step(
         "load",

@@ -5,11 +5,18 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::commands::Request;
+use super::queries::store_away;
 use super::{Accepted, Api, ApiError, CommandKind};
+use crate::domain::aggregate::Aggregate as _;
 use crate::domain::ids::{Name, StreamId};
 use crate::domain::pipeline::{Definition, PipelineCommand, read_definition, validate};
-use crate::domain::plugin::{Manifest, PluginCommand, Status, read_manifest};
+use crate::domain::plugin::{Manifest, Plugin, PluginCommand, Status, read_manifest};
 use crate::domain::problem::Problems;
+use crate::domain::reader::nearest;
+use crate::ports::event_store::StreamOrder;
+
+/// Plugins among which a misspelt name is looked for.
+const SUGGESTIONS: usize = 1_000;
 
 impl Api {
     /// Checks a definition (`kind: Plugin` or `Pipeline`) without storing it, and says what applying it would do:
@@ -65,16 +72,46 @@ impl Api {
     async fn sound_definition(&self, payload: &Value, id: Option<&str>) -> Result<Definition, ApiError> {
         let payload = named(payload, id.unwrap_or_default())?;
         let definition = read_definition(&payload).map_err(ApiError::Invalid)?;
+        let programs = || definition.steps.iter().flat_map(|step| &step.pipe);
         let mut plugins: BTreeMap<Name, Manifest> = BTreeMap::new();
-        for program in definition.steps.iter().flat_map(|step| &step.pipe) {
+        for program in programs() {
             if !plugins.contains_key(&program.plugin) {
-                let plugin = self.read_plugin(&program.plugin).await?;
-                let usable = plugin.manifest.clone().filter(|_| plugin.status != Status::Retired);
-                plugins.extend(usable.map(|manifest| (manifest.name.clone(), manifest)));
+                plugins.extend(self.usable_plugin(&program.plugin).await?);
             }
+        }
+        if programs().any(|program| !plugins.contains_key(&program.plugin)) {
+            let unknown =
+                programs().map(|program| &program.plugin).filter(|name| !plugins.contains_key(name));
+            let similar = self.similar_plugins(unknown).await?;
+            plugins.extend(similar);
         }
         validate(&definition, &plugins).map_err(ApiError::Invalid)?;
         Ok(definition)
+    }
+
+    /// A plugin that may be named in a definition.
+    async fn usable_plugin(&self, name: &Name) -> Result<Option<(Name, Manifest)>, ApiError> {
+        let plugin = self.read_plugin(name).await?;
+        let usable = plugin.manifest.clone().filter(|_| plugin.status != Status::Retired);
+        Ok(usable.map(|manifest| (manifest.name.clone(), manifest)))
+    }
+
+    /// For names that no plugin has, the plugins that were perhaps meant: the refusal can then suggest them.
+    async fn similar_plugins<'n>(
+        &self,
+        unknown: impl Iterator<Item = &'n Name>,
+    ) -> Result<BTreeMap<Name, Manifest>, ApiError> {
+        let (category, order) = (Plugin::CATEGORY, StreamOrder::Ascending);
+        let streams = self.services.shared.store.list_streams(category, None, order, SUGGESTIONS).await;
+        let streams = streams.map_err(store_away)?;
+        let names: Vec<&str> = streams.iter().map(StreamId::id).collect();
+        let mut similar = BTreeMap::new();
+        for name in unknown.filter_map(|name| nearest(name.as_str(), &names)) {
+            if let Ok(name) = Name::new(name) {
+                similar.extend(self.usable_plugin(&name).await?);
+            }
+        }
+        Ok(similar)
     }
 }
 
