@@ -102,7 +102,13 @@ async fn release(stream: String, ctx: Ctx, body: Payload) -> Answer {
     let stream = stream_in_path(&stream)?;
     body.nothing(&ctx.call.headers).await?;
     if stream.category() != Category::Plugin {
-        return Err(Problem::not_built("the release of quarantined actors other than plugins"));
+        if !ctx.api.release(&stream).await {
+            return Err(ApiError::Conflict(format!(
+                "{stream} is not in quarantine: there is nothing to release"
+            ))
+            .into());
+        }
+        return json(StatusCode::OK, &json!({"stream": stream, "released": true}));
     }
     let accepted = ctx.submit(CommandKind::ReleasePlugin, stream.id(), json!({})).await?;
     let name = Name::new(stream.id()).map_err(|_| Problem::not_found("plugin", stream.id()))?;
