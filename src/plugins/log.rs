@@ -10,6 +10,7 @@ use flexcore_actors::ports::{Clock, LogStore};
 
 use super::limits::MAX_LOG_LINE;
 use super::output::Line;
+use super::redact::Redactor;
 
 pub use flexcore_actors::ports::log_store::LogStream as Stream;
 
@@ -27,6 +28,7 @@ struct Inner {
     step: Name,
     plugin: Name,
     limit: Bytes,
+    secrets: Redactor,
     used: Mutex<u64>,
     dropped: AtomicU64,
 }
@@ -49,12 +51,18 @@ pub struct LogIdentity {
 }
 
 impl ProgramLog {
-    /// A log that keeps at most `limit` bytes of text.
+    /// A log that keeps at most `limit` bytes of text and hides `secrets` in what the program prints.
     #[must_use]
-    pub fn new(store: Arc<dyn LogStore>, clock: Arc<dyn Clock>, identity: LogIdentity, limit: Bytes) -> Self {
+    pub fn new(
+        store: Arc<dyn LogStore>,
+        clock: Arc<dyn Clock>,
+        identity: LogIdentity,
+        limit: Bytes,
+        secrets: Redactor,
+    ) -> Self {
         let LogIdentity { execution, step, plugin } = identity;
         let (used, dropped) = (Mutex::new(0), AtomicU64::new(0));
-        Self(Arc::new(Inner { store, clock, execution, step, plugin, limit, used, dropped }))
+        Self(Arc::new(Inner { store, clock, execution, step, plugin, limit, secrets, used, dropped }))
     }
 
     /// Adds lines a program printed; empty ones are left out. Beyond the limit one mark is written and the rest dropped.
@@ -66,7 +74,7 @@ impl ProgramLog {
                 let fits = *used <= self.0.limit.0;
                 *used = used.saturating_add(line.bytes.len() as u64);
                 match (fits, *used > self.0.limit.0) {
-                    (true, false) => kept.push(self.line(stream, text_of(line))),
+                    (true, false) => kept.push(self.line(stream, self.0.secrets.redact(&text_of(line)))),
                     (true, true) => {
                         self.0.dropped.fetch_add(1, Ordering::Relaxed);
                         kept.push(self.line(LogStream::Flexcore, self.mark()));
@@ -133,7 +141,7 @@ mod tests {
             step: Name::new("s").unwrap(),
             plugin: Name::new("p").unwrap(),
         };
-        let log = ProgramLog::new(logs.clone(), Arc::new(System), identity, Bytes(10));
+        let log = ProgramLog::new(logs.clone(), Arc::new(System), identity, Bytes(10), Redactor::default());
         let line = |text: &str| Line { bytes: text.as_bytes().to_vec(), cut: false };
         log.lines(Stream::Stderr, &[line("12345"), line(""), line("12345"), line("x"), line("y")]);
         log.lines(Stream::Stderr, &[line("z")]);

@@ -85,7 +85,9 @@ pub async fn prepare(
     let manifest = &program.manifest;
     let plugin = &manifest.name;
     let identity = LogIdentity { execution: spec.execution, step: spec.step.clone(), plugin: plugin.clone() };
-    let log = ProgramLog::new(host.logs.clone(), host.clock.clone(), identity, manifest.limits.output);
+    let secrets = Redactor::of_secrets(&program.config, &manifest.config_schema);
+    let log =
+        ProgramLog::new(host.logs.clone(), host.clock.clone(), identity, manifest.limits.output, secrets);
     let located = locate(host, manifest, Some(&log), stop).await?;
     let workdir = scratch.program(n).map_err(|e| Refusal::start_failed(plugin, e))?;
     let mut prepared = Prepared {

@@ -1,4 +1,5 @@
-//! Hides configuration values in what a program printed before it is shown in an error. Pure.
+//! Hides configuration values in what a program printed: all of them before it is shown in an error, those that are
+//! secrets by their name or their schema also in its log. Pure.
 
 use serde_json::Value;
 
@@ -6,6 +7,21 @@ use super::limits::REDACT_MIN_CHARS;
 
 /// Shown instead of a hidden value.
 const HIDDEN: &str = "***";
+
+/// What the name of a secret setting contains, in small letters without `_` and `-`.
+const SECRET_NAMES: [&str; 9] = [
+    "password",
+    "passwd",
+    "passphrase",
+    "secret",
+    "token",
+    "credential",
+    "apikey",
+    "accesskey",
+    "privatekey",
+];
+/// What a JSON Schema says of a secret: the standard's word, and the one of the Singer SDK.
+const SECRET_WORDS: [&str; 2] = ["writeOnly", "secret"];
 
 /// The texts of a configuration, longest first.
 #[derive(Debug, Clone, Default)]
@@ -17,7 +33,20 @@ impl Redactor {
     pub fn new(config: &Value) -> Self {
         let mut texts = Vec::new();
         collect(config, &mut texts);
-        texts.sort_by_key(|text| std::cmp::Reverse(text.len()));
+        Self::of(texts)
+    }
+
+    /// Hides only what is secret: what stands under a name such as `password`, or is marked as secret in the plugin's
+    /// `config_schema`. A log in which every path is hidden would be of no use.
+    #[must_use]
+    pub fn of_secrets(config: &Value, schema: &Value) -> Self {
+        let mut texts = Vec::new();
+        collect_secrets(config, schema, &mut texts);
+        Self::of(texts)
+    }
+
+    fn of(mut texts: Vec<String>) -> Self {
+        texts.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
         texts.dedup();
         Self(texts)
     }
@@ -41,6 +70,30 @@ fn collect(value: &Value, texts: &mut Vec<String>) {
     }
 }
 
+fn collect_secrets(value: &Value, schema: &Value, texts: &mut Vec<String>) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| collect_secrets(item, &schema["items"], texts)),
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                let schema = &schema["properties"][name];
+                if is_secret(name, schema) {
+                    collect(field, texts);
+                } else {
+                    collect_secrets(field, schema, texts);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+fn is_secret(name: &str, schema: &Value) -> bool {
+    let plain: String =
+        name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
+    SECRET_NAMES.iter().any(|part| plain.contains(part))
+        || SECRET_WORDS.iter().any(|word| schema[*word] == Value::Bool(true))
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -57,5 +110,16 @@ mod tests {
     fn a_longer_value_is_hidden_whole() {
         let redactor = Redactor::new(&json!(["pass", "password1"]));
         assert_eq!(redactor.redact("password1"), "***");
+    }
+
+    #[test]
+    fn a_log_hides_what_is_secret_by_name_or_schema_and_nothing_else() {
+        let config = json!({"path": "/data/in", "primary_keys": ["date"], "env": {"DB_PASSWORD": "hunter2"},
+                            "api-key": 123_456, "conn": {"dsn": "user:pw@host"}, "empty_secret": ""});
+        let schema = json!({"properties": {"conn": {"properties": {"dsn": {"writeOnly": true}}}}});
+        let redactor = Redactor::of_secrets(&config, &schema);
+        let line = "/data/in by date: hunter2 123456 user:pw@host";
+        assert_eq!(redactor.redact(line), "/data/in by date: *** *** ***");
+        assert_eq!(Redactor::of_secrets(&json!(null), &json!({})).redact(line), line);
     }
 }
