@@ -10,12 +10,12 @@ use bytes::{Buf, Bytes, BytesMut};
 use flexcore_actors::domain::problem::Problems;
 use flexcore_actors::domain::reader::{Object, kind_of};
 use futures::{Stream, StreamExt};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderMap};
 use serde_json::Value;
 use tokio::time::timeout;
 use warp::{Filter, Rejection};
 
-use super::limits::{BODY_LIMIT, BODY_TIMEOUT};
+use super::limits::{BODY_LIMIT, BODY_TIMEOUT, DISCARD_LIMIT, DISCARD_TIMEOUT};
 use super::problem::{Kind, Problem};
 
 /// A body that was not read yet.
@@ -60,10 +60,14 @@ impl Payload {
         }
     }
 
-    async fn bytes(self, headers: &HeaderMap) -> Result<Bytes, Problem> {
+    async fn bytes(mut self, headers: &HeaderMap) -> Result<Bytes, Problem> {
         let announced =
             headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         if announced.is_some_and(|length| length > BODY_LIMIT as u64) {
+            // a client that asks before it sends has sent nothing yet
+            if !headers.contains_key(EXPECT) {
+                self.discard().await;
+            }
             return Err(too_large());
         }
         self.collect_within(BODY_TIMEOUT).await
@@ -81,11 +85,28 @@ impl Payload {
         while let Some(chunk) = self.0.next().await {
             let chunk = chunk.map_err(|_| Problem::new(Kind::Malformed, "the body broke off"))?;
             if collected.len() + chunk.len() > BODY_LIMIT {
+                self.discard().await;
                 return Err(too_large());
             }
             collected.extend_from_slice(&chunk);
         }
         Ok(collected.freeze())
+    }
+
+    /// Reads on without keeping anything, within bounds: a client that is still writing when its connection closes
+    /// sees a broken pipe instead of the answer.
+    async fn discard(&mut self) {
+        let mut left = DISCARD_LIMIT;
+        let reading = async {
+            while let Some(Ok(chunk)) = self.0.next().await {
+                left = left.saturating_sub(chunk.len());
+                if left == 0 {
+                    return;
+                }
+            }
+        };
+        // whoever is slower than this gets the answer anyway, if the connection still carries it
+        let _ = timeout(DISCARD_TIMEOUT, reading).await;
     }
 }
 

@@ -18,6 +18,10 @@ pub(super) const MAX_HEAD_BYTES: usize = 64 << 10;
 pub(super) const BODY_LIMIT: usize = 1 << 20;
 /// How long a client may take to send a body.
 pub(super) const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes of a body over [`BODY_LIMIT`] that are read and thrown away, so that its sender comes to read the answer.
+pub(super) const DISCARD_LIMIT: usize = 16 << 20;
+/// How long that may take.
+pub(super) const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause after an accept that failed, so that a lack of descriptors is not a busy loop.
 pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
