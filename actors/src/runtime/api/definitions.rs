@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::commands::Request;
 use super::{Accepted, Api, ApiError, CommandKind};
 use crate::domain::ids::{Name, StreamId};
-use crate::domain::pipeline::{Definition, PipelineCommand, read_definition, validate};
+use crate::domain::pipeline::{Definition, PipelineCommand, read_leniently, validate};
 use crate::domain::plugin::{Manifest, PluginCommand, Status, read_manifest};
 use crate::domain::problem::Problems;
 
@@ -64,7 +64,7 @@ impl Api {
     /// Reads a definition and checks it against the plugins it names.
     async fn sound_definition(&self, payload: &Value, id: Option<&str>) -> Result<Definition, ApiError> {
         let payload = named(payload, id.unwrap_or_default())?;
-        let definition = read_definition(&payload).map_err(ApiError::Invalid)?;
+        let (definition, mut problems) = read_leniently(&payload);
         let mut plugins: BTreeMap<Name, Manifest> = BTreeMap::new();
         for program in definition.steps.iter().flat_map(|step| &step.pipe) {
             if !plugins.contains_key(&program.plugin) {
@@ -73,8 +73,10 @@ impl Api {
                 plugins.extend(usable.map(|manifest| (manifest.name.clone(), manifest)));
             }
         }
-        validate(&definition, &plugins).map_err(ApiError::Invalid)?;
-        Ok(definition)
+        if let Err(later) = validate(&definition, &plugins) {
+            problems.add_later(later);
+        }
+        problems.into_result(definition).map_err(ApiError::Invalid)
     }
 }
 
