@@ -16,7 +16,7 @@ pub const MAX_EVENT_BYTES: usize = 4 << 20;
 pub const MAX_ATTEMPTS: u32 = 100;
 /// Most attempts that may end as `lost_node` before the step fails: those use up no attempt of the policy.
 pub const MAX_LOST_ATTEMPTS: u32 = 10;
-/// Most executions a pipeline keeps waiting; the next is refused as overload.
+/// Most executions a pipeline keeps waiting beyond those it admits; the next is refused as overload.
 pub const MAX_QUEUED_EXECUTIONS: usize = 1_000;
 
 /// Most appends in one group commit.
@@ -38,6 +38,8 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 pub const RECOVERY_PAGE: usize = 1_000;
 /// How often an aggregate reloads and decides again after losing a race for its version.
 pub const CONFLICT_RETRIES: u32 = 5;
+/// Aggregates of one kind in memory: about 7 KB each beside their state.
+pub const MAX_RESIDENT: usize = 20_000;
 /// An aggregate that nobody spoke to for this long leaves memory.
 pub const PASSIVATE_AFTER: Duration = Duration::from_secs(120);
 /// How often idle aggregates are looked for.

@@ -68,7 +68,7 @@ create table command (
     events        integer     not null,
     request_hash  bytea       not null,
     answer        bytea       not null,
-    primary key (stream, command_id)
+    primary key (command_id, stream)
 );
 comment on table command is 'The first outcome of every command, so that a repeat is answered and not carried out again.';
 comment on column command.stream is 'The stream whose aggregate was commanded.';
@@ -131,19 +131,92 @@ $$;
 comment on function flexcore_add_partitions is 'Makes the partitions up to and with the one after the one that holds the position.';
 select flexcore_add_partitions(25000000);
 
+-- Moves the heads of streams that are where they are expected to be; fails when one is not (S2). Streams without
+-- events are only compared.
+create function flexcore_move_heads(
+    s_stream text[], s_category text[], s_shard smallint[], s_expected bigint[], s_events integer[]
+) returns void language plpgsql as $$
+declare
+    v_new    bigint; -- streams that begin
+    v_known  bigint; -- streams that go on
+    v_moved  bigint;
+begin
+    select count(*) filter (where s.expected = 0 and s.events > 0), count(*) filter (where s.expected > 0 and s.events > 0)
+    into v_new, v_known
+    from unnest(s_expected, s_events) as s (expected, events);
+
+    if v_new > 0 then
+        insert into stream (name, head_version, shard, category)
+        select s.name, s.events, s.shard, s.category
+        from unnest(s_stream, s_shard, s_category, s_expected, s_events)
+             as s (name, shard, category, expected, events)
+        where s.expected = 0 and s.events > 0;
+    end if;
+
+    if v_known > 0 then
+        update stream t set head_version = s.expected + s.events
+        from unnest(s_stream, s_expected, s_events) as s (name, expected, events)
+        where t.name = s.name and t.head_version = s.expected and s.expected > 0 and s.events > 0;
+        get diagnostics v_moved = row_count;
+        if v_moved <> v_known then
+            raise serialization_failure;
+        end if;
+    end if;
+
+    if v_new + v_known < cardinality(s_stream) then
+        perform from unnest(s_stream, s_expected, s_events) as s (name, expected, events)
+        left join stream t on t.name = s.name
+        where s.events = 0 and coalesce(t.head_version, 0) <> s.expected;
+        if found then
+            raise serialization_failure;
+        end if;
+    end if;
+end
+$$;
+comment on function flexcore_move_heads is 'Part of flexcore_append: moves stream heads, or fails when one is not where it is expected.';
+
+-- What speaks against the units of a batch: see flexcore_append.
+create function flexcore_refusals(
+    u_stream text[], u_command uuid[], u_hash bytea[],
+    s_unit integer[], s_stream text[], s_shard smallint[], s_epoch bigint[], s_expected bigint[]
+) returns table (
+    code integer, unit integer, part bigint, number bigint, events integer, first_version bigint,
+    at timestamptz, answer bytea
+) language sql as $$
+    select case when c.request_hash = u.hash then 1 else 2 end, u.ord::integer - 1, 0::bigint,
+           c.position, c.events, c.first_version, c.committed_at, c.answer
+    from unnest(u_stream, u_command, u_hash) with ordinality as u (stream, id, hash, ord)
+    join command c on c.stream = u.stream and c.command_id = u.id
+    union all
+    select 3, s.unit, s.ord, h.epoch, null, null, null, null
+    from unnest(s_unit, s_shard, s_epoch) with ordinality as s (unit, shard, epoch, ord)
+    join shard h on h.shard = s.shard
+    where h.epoch <> s.epoch or h.owner is null
+    union all
+    select 4, s.unit, s.ord, coalesce(t.head_version, 0), null, null, null, null
+    from unnest(s_unit, s_stream, s_expected) with ordinality as s (unit, stream, expected, ord)
+    left join stream t on t.name = s.stream
+    where coalesce(t.head_version, 0) <> s.expected
+$$;
+comment on function flexcore_refusals is 'Part of flexcore_append: what speaks against the units of a batch.';
+
 -- Appends a batch, or says what speaks against it. The arguments are columns: u_* one entry for each unit, s_* for
--- each stream of a unit, e_* for each event, w_* for each wake-up; units are numbered from 0.
+-- each stream of a unit, g_* for each pair of shard and epoch that occurs, e_* for each event, w_* for each wake-up;
+-- units are numbered from 0.
 -- Answers one row with code 0 when everything was stored (number = the position before the first event, at = the
 -- time). Otherwise nothing was stored and each row speaks against a unit: 1 repeated command (with its first
 -- outcome), 2 command id reused, 3 fenced (number = current epoch), 4 conflict (number = the stream's version);
 -- part is the 1-based place among the s_* columns.
 -- It is one statement of its own transaction (READ COMMITTED: each statement inside sees what was committed before
 -- the head's lock was granted), so the lock is never held across a round trip.
+-- It stores first and looks for reasons only when that fails: nearly every batch is good, and the primary keys and
+-- the comparison of versions find a bad one at no extra cost.
 create function flexcore_append(
     u_stream text[], u_command uuid[], u_hash bytea[], u_answer bytea[],
     u_first bigint[], u_events integer[], u_last bigint[],
     s_unit integer[], s_stream text[], s_category text[], s_shard smallint[], s_epoch bigint[],
     s_expected bigint[], s_events integer[],
+    g_shard smallint[], g_epoch bigint[],
     e_stream text[], e_shard smallint[], e_version bigint[], e_id uuid[], e_kind text[], e_schema integer[],
     e_actor text[], e_correlation uuid[], e_causation uuid[], e_payload bytea[],
     w_stream text[], w_due timestamptz[]
@@ -153,55 +226,50 @@ create function flexcore_append(
 ) language plpgsql as $$
 #variable_conflict use_column
 declare
-    v_before bigint;
-    v_count  constant bigint := cardinality(e_id);
-    v_now    timestamptz;
+    v_before  bigint;
+    v_count   constant bigint := cardinality(e_id);
+    v_now     timestamptz;
+    v_owners  text[]; -- by shard, from 1
+    v_stored  boolean := false;
 begin
     select next_position - 1 into strict v_before from log_head for update;
-
-    return query
-        select case when c.request_hash = u.hash then 1 else 2 end, u.ord::integer - 1, 0::bigint,
-               c.position, c.events, c.first_version, c.committed_at, c.answer
-        from unnest(u_stream, u_command, u_hash) with ordinality as u (stream, id, hash, ord)
-        join command c on c.stream = u.stream and c.command_id = u.id
-        union all
-        select 3, s.unit, s.ord, h.epoch, null, null, null, null
-        from unnest(s_unit, s_shard, s_epoch) with ordinality as s (unit, shard, epoch, ord)
-        join shard h on h.shard = s.shard
-        where h.epoch <> s.epoch or h.owner is null
-        union all
-        select 4, s.unit, s.ord, coalesce(t.head_version, 0), null, null, null, null
-        from unnest(s_unit, s_stream, s_expected) with ordinality as s (unit, stream, expected, ord)
-        left join stream t on t.name = s.stream
-        where coalesce(t.head_version, 0) <> s.expected;
-    if found then
-        return;
-    end if;
-
     v_now := clock_timestamp();
 
-    insert into event (position, version, recorded_at, id, correlation_id, causation_id, schema_version,
-                       stream, kind, node, actor, payload)
-    select v_before + e.ord, e.version, v_now, e.id, e.correlation, e.causation, e.schema,
-           e.stream, e.kind, h.owner, e.actor, e.payload
-    from unnest(e_stream, e_shard, e_version, e_id, e_kind, e_schema, e_actor, e_correlation, e_causation,
-                e_payload) with ordinality
-         as e (stream, shard, version, id, kind, schema, actor, correlation, causation, payload, ord)
-    join shard h on h.shard = e.shard;
+    perform from unnest(g_shard, g_epoch) as g (shard, epoch)
+    join shard h on h.shard = g.shard
+    where h.epoch <> g.epoch or h.owner is null;
+    if not found then
+        select array_agg(owner order by shard) into v_owners from shard;
+        begin
+            insert into command (stream, command_id, first_version, position, committed_at, events, request_hash,
+                                 answer)
+            select u.stream, u.id, u.first, v_before + u.last, v_now, u.events, u.hash, u.answer
+            from unnest(u_stream, u_command, u_hash, u_answer, u_first, u_events, u_last)
+                 as u (stream, id, hash, answer, first, events, last);
 
-    insert into stream (name, head_version, shard, category)
-    select s.name, s.events, s.shard, s.category
-    from unnest(s_stream, s_shard, s_category, s_expected, s_events) as s (name, shard, category, expected, events)
-    where s.expected = 0 and s.events > 0;
+            perform flexcore_move_heads(s_stream, s_category, s_shard, s_expected, s_events);
 
-    update stream t set head_version = s.expected + s.events
-    from unnest(s_stream, s_expected, s_events) as s (name, expected, events)
-    where t.name = s.name and s.expected > 0 and s.events > 0;
+            insert into event (position, version, recorded_at, id, correlation_id, causation_id, schema_version,
+                               stream, kind, node, actor, payload)
+            select v_before + e.ord, e.version, v_now, e.id, e.correlation, e.causation, e.schema,
+                   e.stream, e.kind, v_owners[e.shard + 1], e.actor, e.payload
+            from unnest(e_stream, e_shard, e_version, e_id, e_kind, e_schema, e_actor, e_correlation, e_causation,
+                        e_payload) with ordinality
+                 as e (stream, shard, version, id, kind, schema, actor, correlation, causation, payload, ord);
+            v_stored := true;
+        exception when unique_violation or serialization_failure then
+            null; -- nothing of it is stored; the reasons follow
+        end;
+    end if;
 
-    insert into command (stream, command_id, first_version, position, committed_at, events, request_hash, answer)
-    select u.stream, u.id, u.first, v_before + u.last, v_now, u.events, u.hash, u.answer
-    from unnest(u_stream, u_command, u_hash, u_answer, u_first, u_events, u_last)
-         as u (stream, id, hash, answer, first, events, last);
+    if not v_stored then
+        return query select * from flexcore_refusals(
+            u_stream, u_command, u_hash, s_unit, s_stream, s_shard, s_epoch, s_expected);
+        if not found then
+            raise exception 'the batch was refused and no reason is found: the event store is damaged';
+        end if;
+        return;
+    end if;
 
     if cardinality(w_stream) > 0 then
         delete from wakeup k using unnest(w_stream, w_due) as w (stream, due)

@@ -47,7 +47,7 @@ create table command (
     position      integer not null,             -- of its last event; without events, where the log ended
     committed_at  integer not null,
     answer        blob    not null,             -- what its caller is told besides (MessagePack)
-    primary key (stream, command_id)
+    primary key (command_id, stream)
 ) strict, without rowid;
 
 -- Who may write the streams of each shard.

@@ -8,11 +8,13 @@ use http::Method;
 use serde_json::Value;
 
 use super::args::ApplyArgs;
-use super::client::{Client, ClientError, FieldError, escaped};
+use super::client::{Client, ClientError, escaped};
 use super::difference::difference;
 use super::failure::Failure;
 use super::files::{Definition, read_definitions};
-use super::output::{Terminal, field, printable, tone_of};
+use super::human::{field, printable};
+use super::output::{Terminal, tone_of};
+use super::refusal::FieldError;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
@@ -127,9 +129,8 @@ async fn check_all(client: &Client, items: &[Item]) -> Result<Vec<String>, Failu
         let action = match client.send(Method::POST, &path, Some(item.value())).await {
             Ok(answer) => field(&answer, "/action"),
             Err(ClientError::Refused(refusal)) if refusal.status == 422 && !refusal.errors.is_empty() => {
-                let wrong = refusal.errors.iter().filter(|error| !names_new(item, error, &new_plugins));
-                let wrong: Vec<String> =
-                    wrong.map(|e| item.definition.problem(&e.field, &printable(&e.message))).collect();
+                let new = refusal.errors.into_iter().filter(|error| !names_new(item, error, &new_plugins));
+                let wrong = located(&item.definition, new.collect());
                 let action = if wrong.is_empty() { exists(client, item).await? } else { "create" };
                 problems.extend(wrong);
                 action.to_owned()
@@ -167,12 +168,12 @@ async fn exists(client: &Client, item: &Item) -> Result<&'static str, Failure> {
 async fn carry_out(client: &Client, item: &Item, action: &str) -> Result<&'static str, Failure> {
     let done = match action {
         "create" => {
-            located(item, client.send(Method::POST, item.kind.path(), Some(item.value())).await)?;
+            accepted(item, client.send(Method::POST, item.kind.path(), Some(item.value())).await)?;
             "created"
         }
         "unchanged" => "unchanged",
         _ => {
-            located(item, client.send(Method::PUT, &item.path(), Some(item.value())).await)?;
+            accepted(item, client.send(Method::PUT, &item.path(), Some(item.value())).await)?;
             "revised"
         }
     };
@@ -190,17 +191,20 @@ async fn carry_out(client: &Client, item: &Item, action: &str) -> Result<&'stati
 }
 
 /// A refusal of the definition itself is shown where the definition says it.
-fn located(item: &Item, answer: Result<Value, ClientError>) -> Result<(), Failure> {
+fn accepted(item: &Item, answer: Result<Value, ClientError>) -> Result<(), Failure> {
     match answer {
         Ok(_) => Ok(()),
         Err(ClientError::Refused(refusal)) if !refusal.errors.is_empty() => {
-            let problems = refusal.errors.iter();
-            Err(invalid(
-                problems.map(|e| item.definition.problem(&e.field, &printable(&e.message))).collect(),
-            ))
+            Err(invalid(located(&item.definition, refusal.errors)))
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Problems as lines, in the order of the file.
+fn located(definition: &Definition, mut errors: Vec<FieldError>) -> Vec<String> {
+    errors.sort_by_key(|error| definition.document.position(&error.field));
+    errors.iter().map(|error| definition.problem(&error.field, &printable(&error.message))).collect()
 }
 
 async fn current_definition(client: &Client, item: &Item) -> Result<Value, Failure> {

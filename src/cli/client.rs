@@ -11,13 +11,13 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::config::Secret;
 
 use super::failure::{Exit, Failure};
+use super::refusal::{Refusal, refused};
 
 /// Where a node listens unless told otherwise.
 pub const DEFAULT_SERVER: &str = "http://127.0.0.1:8080";
@@ -62,36 +62,6 @@ pub enum ClientError {
     Refused(Box<Refusal>),
     /// It is not the answer of a FlexCore node.
     Strange(String),
-}
-
-/// A refusal, as RFC 9457 has it.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-pub struct Refusal {
-    /// The HTTP status.
-    #[serde(skip)]
-    pub status: u16,
-    /// Seconds after which to try again.
-    #[serde(skip)]
-    pub retry_after: Option<u64>,
-    /// What kind of problem.
-    pub title: String,
-    /// What is wrong.
-    pub detail: String,
-    /// Each wrong field.
-    pub errors: Vec<FieldError>,
-    /// What the node's log calls this request.
-    pub correlation_id: Option<String>,
-}
-
-/// A wrong field.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct FieldError {
-    /// Its path.
-    pub field: String,
-    /// What is wrong with it.
-    pub message: String,
 }
 
 impl Client {
@@ -261,41 +231,6 @@ impl From<ClientError> for Failure {
             ClientError::Strange(message) => Self::failed(message).hint(server_hint()),
             ClientError::Refused(refusal) => refused(*refusal),
         }
-    }
-}
-
-/// The exit code that tells a script what an HTTP status means.
-#[must_use]
-pub const fn exit_of(status: u16) -> Exit {
-    match status {
-        400 | 413 | 415 | 422 => Exit::Usage,
-        401 | 403 => Exit::Unauthorised,
-        404 => Exit::NotFound,
-        409 | 412 => Exit::Conflict,
-        429 | 502..=504 => Exit::Unavailable,
-        _ => Exit::Failed,
-    }
-}
-
-fn refused(refusal: Refusal) -> Failure {
-    let exit = exit_of(refusal.status);
-    let message = if refusal.detail.is_empty() { refusal.title } else { refusal.detail };
-    let details = refusal.errors.iter().map(FieldError::to_string).collect();
-    let failure = Failure::new(exit, message).details(details);
-    match (exit, refusal.retry_after, refusal.correlation_id) {
-        (Exit::Unauthorised, _, _) => failure.hint("set FLEXCORE_TOKEN to a token whose role allows it"),
-        (_, Some(seconds), _) => failure.hint(format!("try again in {seconds} s")),
-        (Exit::Failed, _, Some(id)) => {
-            failure.hint(format!("the node's log has more under correlation id {id}"))
-        }
-        _ => failure,
-    }
-}
-
-impl std::fmt::Display for FieldError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let colon = if self.field.is_empty() { "" } else { ": " };
-        write!(f, "{}{colon}{}", self.field, self.message)
     }
 }
 

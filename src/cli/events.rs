@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::args::EventsArgs;
+use super::args_resources::EventsArgs;
 use super::client::Client;
 use super::failure::{Exit, Failure};
-use super::lists::{items, read_list};
-use super::output::{Format, Table, Terminal, field, printable};
+use super::human::{field, printable};
+use super::lists::{items, read_list, write_list};
+use super::output::{Format, Terminal};
+use super::table::Table;
 
 /// Between two looks for new events.
 const POLL: Duration = Duration::from_millis(500);
@@ -37,7 +39,7 @@ pub async fn events(client: &Client, terminal: &mut Terminal, args: EventsArgs) 
                 short(&event["data"]),
             ]);
         }
-        return terminal.table(&table);
+        return write_list(terminal, &answer, &table);
     }
     let mut after = args.after;
     let mut away = false;

@@ -4,12 +4,14 @@ use http::Method;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::args::{ExecutionsCommand, ExecutionsListArgs, NameArgs, ShowArgs};
+use super::args_resources::{ExecutionsCommand, ExecutionsListArgs, NameArgs, ShowArgs};
 use super::client::{Client, escaped};
 use super::failure::Failure;
-use super::lists::{items, read_list};
+use super::human::{age, between, bytes, field, grouped, span};
+use super::lists::{items, read_list, write_list};
 use super::logs::logs;
-use super::output::{Format, Table, Terminal, age, between, bytes, field, grouped, span, tone_of};
+use super::output::{Format, Terminal, tone_of};
+use super::table::Table;
 use super::wire::{Attempt, Execution};
 
 /// Does an `executions` command.
@@ -55,7 +57,7 @@ async fn list(client: &Client, terminal: &mut Terminal, args: ExecutionsListArgs
             execution.cause.as_ref().map(ToString::to_string).unwrap_or_default(),
         ]);
     }
-    terminal.table(&table)
+    write_list(terminal, &answer, &table)
 }
 
 async fn show(client: &Client, terminal: &mut Terminal, args: ShowArgs) -> Result<(), Failure> {

@@ -2,11 +2,13 @@
 
 use serde_json::Value;
 
-use super::args::{InspectCommand, OutputArgs, TopBy};
+use super::args_resources::{InspectCommand, OutputArgs, TopBy};
 use super::client::Client;
 use super::failure::Failure;
+use super::human::{field, grouped, span};
 use super::lists::items;
-use super::output::{Format, Table, Terminal, field, grouped, span};
+use super::output::{Format, Terminal};
+use super::table::Table;
 
 /// Actors shown by `top`.
 const TOP: u32 = 20;

@@ -4,6 +4,8 @@ use serde_json::{Value, json};
 
 use super::client::{Client, escaped};
 use super::failure::Failure;
+use super::output::Terminal;
+use super::table::Table;
 
 /// Most items a node gives in one page.
 const PAGE: usize = 1_000;
@@ -44,6 +46,18 @@ pub async fn read_list(
             }
         }
     }
+}
+
+/// Writes the table of a list, and says so when the list goes on.
+///
+/// # Errors
+/// As [`Terminal::line`].
+pub fn write_list(terminal: &mut Terminal, list: &Value, table: &Table) -> Result<(), Failure> {
+    terminal.table(table)?;
+    if !list["next_cursor"].is_null() {
+        terminal.note(&format!("these are the first {}; there are more: raise --limit", items(list).len()));
+    }
+    Ok(())
 }
 
 /// The items of a list.

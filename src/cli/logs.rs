@@ -7,10 +7,11 @@ use http_body_util::BodyExt as _;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::args::LogsArgs;
+use super::args_resources::LogsArgs;
 use super::client::{Client, escaped};
 use super::failure::Failure;
-use super::output::{Terminal, field};
+use super::human::field;
+use super::output::Terminal;
 
 /// The pause before a lost stream is opened again.
 const REOPEN_PAUSE: Duration = Duration::from_millis(500);

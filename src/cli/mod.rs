@@ -3,6 +3,7 @@
 
 mod apply;
 mod args;
+mod args_resources;
 mod check;
 mod client;
 mod demo;
@@ -12,6 +13,7 @@ mod executions;
 mod failure;
 mod files;
 mod follow;
+mod human;
 mod inspect;
 mod lists;
 mod logs;
@@ -20,8 +22,10 @@ mod parameters;
 mod pipelines;
 mod plugins;
 mod progress;
+mod refusal;
 mod run;
 mod serve;
+mod table;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

@@ -6,11 +6,13 @@ use http::Method;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::args::{BookmarksCommand, ListArgs, PipelinesCommand, ShowArgs};
+use super::args_resources::{BookmarksCommand, ListArgs, PipelinesCommand, ShowArgs};
 use super::client::{Client, escaped};
 use super::failure::{Exit, Failure};
-use super::lists::{items, read_list};
-use super::output::{Format, Table, Terminal, age, field, tone_of};
+use super::human::{age, field};
+use super::lists::{items, read_list, write_list};
+use super::output::{Format, Terminal, tone_of};
+use super::table::Table;
 
 /// Does a `pipelines` command.
 ///
@@ -52,7 +54,7 @@ async fn list(client: &Client, terminal: &mut Terminal, args: ListArgs) -> Resul
             age(&field(item, "/updated_at"), now),
         ]);
     }
-    terminal.table(&table)
+    write_list(terminal, &answer, &table)
 }
 
 async fn show(client: &Client, terminal: &mut Terminal, args: ShowArgs) -> Result<(), Failure> {

@@ -3,11 +3,13 @@
 use http::Method;
 use serde_json::Value;
 
-use super::args::{ListArgs, NameArgs, PluginsCommand, ShowArgs};
+use super::args_resources::{ListArgs, NameArgs, PluginsCommand, ShowArgs};
 use super::client::{Client, escaped};
 use super::failure::Failure;
-use super::lists::{items, read_list};
-use super::output::{Format, Table, Terminal, field, tone_of};
+use super::human::field;
+use super::lists::{items, read_list, write_list};
+use super::output::{Format, Terminal, tone_of};
+use super::table::Table;
 
 /// Does a `plugins` command.
 ///
@@ -55,7 +57,7 @@ async fn list(client: &Client, terminal: &mut Terminal, args: ListArgs) -> Resul
             field(item, "/executions/failed"),
         ]);
     }
-    terminal.table(&table)
+    write_list(terminal, &answer, &table)
 }
 
 async fn show(client: &Client, terminal: &mut Terminal, args: ShowArgs) -> Result<(), Failure> {

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 
-use super::output::{Terminal, between, bytes, grouped, printable, span};
+use super::human::{between, bytes, grouped, printable, span};
+use super::output::Terminal;
 use super::wire::{Attempt, Execution, Step};
 
 /// Plain lines about a step that only moves on come at most this often.
@@ -53,7 +54,8 @@ impl Progress {
         let now = Timestamp::now();
         for step in &execution.steps {
             let attempt = step.attempts.last();
-            let state = (step.status.clone(), step.attempts.len(), attempt.map_or(0, Attempt::records_seen));
+            let standing = format!("{}{:?}", step.status, step.waiting_for);
+            let state = (standing, step.attempts.len(), attempt.map_or(0, Attempt::records_seen));
             let known = self.steps.iter().position(|(name, _)| *name == step.name);
             let at = known.unwrap_or_else(|| {
                 self.steps.push((step.name.clone(), Shown::new(self.bars.as_ref(), state.clone())));
@@ -157,6 +159,9 @@ fn describe(step: &Step, per_second: f64, now: Timestamp) -> String {
     if let Some(cause) = &attempt.cause {
         text += &format!("  {}", printable(&cause.to_string()));
     }
+    if let Some(what) = &step.waiting_for {
+        text += &format!("  waiting: {}", printable(what));
+    }
     if let Some(due) = step.next_attempt_at.as_deref().and_then(|due| due.parse::<Timestamp>().ok()) {
         let left = u64::try_from(due.as_millisecond() - now.as_millisecond()).unwrap_or(0);
         text += &format!("  next attempt in {}", span(left));
@@ -189,6 +194,7 @@ mod tests {
         let step = Step {
             name: "load".into(),
             status: "waiting".into(),
+            waiting_for: Some("a permit".into()),
             next_attempt_at: Some("2026-01-01T00:00:05.5Z".into()),
             attempts: vec![attempt],
         };
@@ -202,6 +208,7 @@ mod tests {
             "3,000/s",
             "4.0s",
             "signal: tap died of signal 9",
+            "waiting: a permit",
             "next attempt in 0.5s",
         ] {
             assert!(text.contains(part), "{part}: {text}");

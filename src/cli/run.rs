@@ -8,7 +8,8 @@ use super::client::{Client, escaped};
 use super::failure::Failure;
 use super::files::read_object;
 use super::follow::follow;
-use super::output::{Terminal, between, field, grouped, span, tone_of};
+use super::human::{between, field, grouped, span};
+use super::output::{Terminal, tone_of};
 use super::parameters::parameters_object;
 use super::wire::Execution;
 

@@ -17,11 +17,10 @@ use super::output::Terminal;
 /// How much longer than its grace a node may take to stop before it is left as it is: its work is durable.
 const STOP_MARGIN: Duration = Duration::from_secs(2);
 
-/// Runs a node until SIGTERM or SIGINT; it then drains. A second signal ends it at once, and so does another node that
-/// takes over its store.
+/// Runs a node until SIGTERM or SIGINT; it then drains. A second signal ends it at once.
 ///
 /// # Errors
-/// A wrong configuration, why the node cannot start or stop, or that it was superseded.
+/// A wrong configuration, why the node cannot start or stop, or that another one has taken over.
 pub async fn serve(terminal: &mut Terminal, args: ServeArgs) -> Result<(), Failure> {
     let loaded = load_config(&args.config)?;
     let config = loaded.config;
@@ -41,19 +40,17 @@ pub async fn serve(terminal: &mut Terminal, args: ServeArgs) -> Result<(), Failu
         env!("CARGO_PKG_VERSION"),
         node.http_address()
     ));
-    tokio::select! {
-        () = stop.next() => {}
-        () = node.superseded() => return Err(superseded()),
+    let loss = tokio::select! {
+        () = stop.next() => None,
+        loss = node.lost() => Some(loss),
+    };
+    if let Some(loss) = loss {
+        // nothing can be recorded any more: what runs is killed, and whoever took over goes on with it
+        drained(node.shutdown(Duration::ZERO), Duration::ZERO, &mut stop).await?;
+        return Err(Failure::failed(loss.to_string()));
     }
     tracing::info!(grace_s = config.shutdown_grace.as_secs(), "stopping; a second signal ends at once");
     drained(node.shutdown(config.shutdown_grace), config.shutdown_grace, &mut stop).await
-}
-
-/// A node that was taken over can record nothing any more: it ends at once, and its programs with it, because their
-/// executions go on elsewhere.
-fn superseded() -> Failure {
-    Failure::failed("another node has taken over the event store of this one: open executions go on there")
-        .hint("run one node per database; to keep this one, stop the other and start this one again")
 }
 
 /// Waits for the end of a node that stops.

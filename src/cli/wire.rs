@@ -40,6 +40,8 @@ pub struct Step {
     pub status: String,
     /// When its next attempt is due.
     pub next_attempt_at: Option<String>,
+    /// What its running attempt waits for, for people.
+    pub waiting_for: Option<String>,
     /// Its attempts, oldest first.
     pub attempts: Vec<Attempt>,
 }

@@ -15,7 +15,7 @@ use anyhow::{Context, bail};
 use flexcore_actors::ports::clock::System;
 use flexcore_actors::ports::{Clock, EventStore, LogStore};
 use flexcore_actors::runtime::api::Api;
-use flexcore_actors::runtime::node::{Node as Runtime, Ports};
+use flexcore_actors::runtime::node::{Loss, Node as Runtime, Ports};
 use nix::fcntl::{Flock, FlockArg};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -79,9 +79,9 @@ impl Node {
         self.address
     }
 
-    /// Returns when another node has taken over: this one can write nothing any more and must end.
-    pub async fn superseded(&self) {
-        self.runtime.superseded().await;
+    /// Returns when it can no longer go on and must end.
+    pub async fn lost(&self) -> Loss {
+        self.runtime.lost().await
     }
 
     /// Ends it in an orderly way: the gateway first, then what runs, within `grace`.

@@ -75,8 +75,8 @@ pub enum Says<'a> {
     Execute {
         /// The execution.
         execution_id: String,
-        /// The operation, if one was asked for.
-        operation: Option<&'a str>,
+        /// The operation; empty when none was asked for.
+        operation: &'a str,
         /// The step's configuration.
         config: &'a Value,
         /// The operation's parameters.
@@ -272,7 +272,7 @@ mod tests {
         let says = [
             Says::Execute {
                 execution_id: "x".into(),
-                operation: None,
+                operation: "",
                 config: &config,
                 parameters: &parameters,
             },

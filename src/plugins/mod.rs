@@ -16,7 +16,7 @@ mod environment;
 mod frames;
 mod host;
 pub mod launch;
-mod limits;
+pub mod limits;
 mod log;
 mod output;
 mod pipe;
@@ -33,5 +33,7 @@ mod verdict;
 
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use host::{Host, LocalHost, Settings};

@@ -59,7 +59,7 @@ pub async fn run(host: &Host, attempt: &Attempt<'_>, program: Prepared) -> Attem
         cancelled: false,
     };
     let talking = async {
-        let end = talk.to_the_end().await;
+        let end = talk.converse().await;
         talk.input = None;
         if matches!(end, TalkEnd::Broken(_)) {
             broken.cancel()
@@ -141,7 +141,7 @@ struct Talk<'a> {
 }
 
 impl Talk<'_> {
-    async fn to_the_end(&mut self) -> TalkEnd {
+    async fn converse(&mut self) -> TalkEnd {
         match tokio::time::timeout(HELLO_TIMEOUT, self.next()).await {
             Err(_) => {
                 return TalkEnd::Broken(format!("it did not say hello within {} s", HELLO_TIMEOUT.as_secs()));
@@ -157,12 +157,12 @@ impl Talk<'_> {
             Ok(Err(end)) => return end,
         }
         let spec = &self.attempt.spec.programs[0];
-        let config = config_of(spec);
+        let (config, none) = (config_of(spec), json!({}));
         let execute = Says::Execute {
             execution_id: self.attempt.spec.execution.to_string(),
-            operation: spec.operation.as_deref(),
+            operation: spec.operation.as_deref().unwrap_or_default(),
             config: &config,
-            parameters: &spec.parameters,
+            parameters: if spec.parameters.is_null() { &none } else { &spec.parameters },
         };
         if let Err(end) = self.say(&execute).await {
             return end;
@@ -210,10 +210,11 @@ impl Talk<'_> {
 
     /// After its last word a plugin may only end.
     async fn last_word(&mut self, end: TalkEnd) -> TalkEnd {
-        if let TalkEnd::Result(result) = &end {
-            if !result.is_null() && !result.is_object() {
-                return TalkEnd::Broken("its result is not an object".to_owned());
-            }
+        if let TalkEnd::Result(result) = &end
+            && !result.is_null()
+            && !result.is_object()
+        {
+            return TalkEnd::Broken("its result is not an object".to_owned());
         }
         self.input = None;
         let after = tokio::time::timeout(self.attempt.spec.grace, self.next()).await;

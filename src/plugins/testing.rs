@@ -1,10 +1,50 @@
-//! In-memory neighbours for the tests of the plugin host.
+//! Neighbours and set-up for the tests of the plugin host: real programs under the real launcher, logs in memory.
 
-use std::sync::Mutex;
+use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use flexcore_actors::domain::ids::ExecutionId;
+use flexcore_actors::domain::ids::{ExecutionId, Name};
+use flexcore_actors::domain::plugin::{Capabilities, Limits, Manifest, PluginType, Protocol};
 use flexcore_actors::ports::BoxFuture;
+use flexcore_actors::ports::clock::System;
 use flexcore_actors::ports::log_store::{LogLine, LogStore};
+use flexcore_actors::ports::plugin_host::{
+    AttemptEnd, HostEvent, PipeSpec, PluginHost, ProgramSpec, Progress,
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{LocalHost, Settings};
+use crate::sandbox::Launcher;
+
+/// No wait of a test is longer.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+const SAMPLE: &str = "flexcore-sample";
+
+/// Makes this test binary answer to the sample's name, as the `flexcore` binary does; the launcher's is answered to by
+/// the tests of the sandbox.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static ANSWER_TO_THE_SAMPLES_NAME: extern "C" fn() = {
+    extern "C" fn answer() {
+        let line = std::fs::read("/proc/self/cmdline").unwrap_or_default();
+        let name = line.split(|b| *b == 0).next().unwrap_or_default();
+        let name = Path::new(std::ffi::OsStr::from_bytes(name)).file_name();
+        if name == Some(SAMPLE.as_ref()) {
+            let code = flexcore_plugins::sample::main();
+            let code = (0..=u8::MAX).find(|n| std::process::ExitCode::from(*n) == code);
+            std::process::exit(code.map_or(1, i32::from));
+        }
+    }
+    answer
+};
 
 /// A log that keeps everything.
 #[derive(Debug, Default)]
@@ -14,6 +54,11 @@ impl MemoryLogs {
     /// The texts of all lines, in order.
     pub fn texts(&self) -> Vec<String> {
         self.0.lock().unwrap().iter().map(|line| line.text.clone()).collect()
+    }
+
+    /// Whether a line contains `part`.
+    pub fn say(&self, part: &str) -> bool {
+        self.texts().iter().any(|text| text.contains(part))
     }
 }
 
@@ -33,4 +78,144 @@ impl LogStore for MemoryLogs {
         let next = (after + lines.len()) as u64;
         Box::pin(std::future::ready(Ok((lines, next))))
     }
+}
+
+/// A host over a directory of its own.
+pub struct Bench {
+    pub host: LocalHost,
+    pub logs: Arc<MemoryLogs>,
+    pub data: TempDir,
+    pub progress: Arc<Progress>,
+}
+
+impl Bench {
+    pub fn new() -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let own = data.path().join("bin");
+        std::fs::create_dir(&own).unwrap();
+        let binary = std::env::current_exe().unwrap();
+        std::os::unix::fs::symlink(&binary, own.join(SAMPLE)).unwrap();
+        let logs = Arc::new(MemoryLogs::default());
+        let mut variables: BTreeMap<String, String> = std::env::vars().collect();
+        variables.insert("GRANTED".to_owned(), "granted value".to_owned());
+        let settings = Settings {
+            launcher: Arc::new(Launcher::new(binary)),
+            logs: logs.clone(),
+            clock: Arc::new(System),
+            data_dir: data.path().to_owned(),
+            own_programs: vec![own],
+            variables,
+        };
+        let host = LocalHost::new(settings).unwrap();
+        Self { host, logs, data, progress: Arc::default() }
+    }
+
+    /// Runs to the end; with the bookmarks in order.
+    pub async fn run(&self, spec: PipeSpec) -> (AttemptEnd, Vec<Value>) {
+        let stop = CancellationToken::new();
+        self.run_until(spec, stop, |_| false).await
+    }
+
+    /// Runs to the end; cancels `stop` as soon as an event satisfies `enough`.
+    pub async fn run_until(
+        &self,
+        spec: PipeSpec,
+        stop: CancellationToken,
+        enough: impl Fn(&HostEvent) -> bool,
+    ) -> (AttemptEnd, Vec<Value>) {
+        let (sender, mut events) = mpsc::channel(4);
+        let run = self.host.run(spec, sender, self.progress.clone(), stop.clone());
+        let listen = async {
+            let mut states = Vec::new();
+            while let Some(event) = events.recv().await {
+                if enough(&event) {
+                    stop.cancel();
+                }
+                if let HostEvent::State(value) = event {
+                    states.push(value);
+                }
+            }
+            states
+        };
+        let (end, states) = tokio::time::timeout(PATIENCE, async { tokio::join!(run, listen) })
+            .await
+            .expect("it never ended");
+        let left: Vec<_> =
+            std::fs::read_dir(self.data.path().join("scratch")).map_or(vec![], Iterator::collect);
+        assert!(left.is_empty(), "the scratch directory is gone: {left:?}");
+        (end, states)
+    }
+
+    /// The path of a file in the data directory.
+    pub fn path(&self, name: &str) -> String {
+        self.data.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    pub fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).unwrap_or_default()
+    }
+}
+
+/// A step of these programs.
+pub fn step(programs: Vec<ProgramSpec>) -> PipeSpec {
+    PipeSpec {
+        execution: ExecutionId(Uuid::now_v7()),
+        step: Name::new("step").unwrap(),
+        attempt: 1,
+        programs,
+        state: None,
+        grace: Duration::from_secs(2),
+    }
+}
+
+/// A program of any command.
+pub fn program(name: &str, kind: PluginType, protocol: Protocol, command: &[&str]) -> ProgramSpec {
+    let manifest = Manifest {
+        name: Name::new(name).unwrap(),
+        version: "1".to_owned(),
+        kind,
+        protocol,
+        command: command.iter().map(|part| (*part).to_owned()).collect(),
+        environment: None,
+        config_schema: json!({}),
+        capabilities: Capabilities::default(),
+        limits: Limits::default(),
+        concurrency: 1,
+    };
+    ProgramSpec {
+        manifest,
+        config: json!({}),
+        catalog: None,
+        select: Vec::new(),
+        operation: None,
+        parameters: json!({}),
+    }
+}
+
+/// A tap that is a shell script.
+pub fn sh_tap(script: &str) -> ProgramSpec {
+    program("tap", PluginType::Extractor, Protocol::Singer, &["sh", "-c", script, "tap"])
+}
+
+/// A target that is a shell script.
+pub fn sh_target(script: &str) -> ProgramSpec {
+    program("target", PluginType::Loader, Protocol::Singer, &["sh", "-c", script, "target"])
+}
+
+/// The sample as a tap.
+pub fn sample_tap(config: Value) -> ProgramSpec {
+    let tap = program("sample-tap", PluginType::Extractor, Protocol::Singer, &[SAMPLE, "tap"]);
+    ProgramSpec { config, ..tap }
+}
+
+/// The sample as a target.
+pub fn sample_target(config: Value) -> ProgramSpec {
+    let target = program("sample-target", PluginType::Loader, Protocol::Singer, &[SAMPLE, "target"]);
+    ProgramSpec { config, ..target }
+}
+
+/// The sample as a plugin of the flexcore protocol.
+pub fn sample_plugin(config: Value) -> ProgramSpec {
+    let plugin = program("sample", PluginType::Processor, Protocol::Flexcore, &[SAMPLE, "flexcore"]);
+    ProgramSpec { config, ..plugin }
 }

@@ -129,10 +129,17 @@ fn cause_of(n: usize, fates: &[Fate], links: &[Option<LinkFate>]) -> Option<(Cau
         return Some((cause, at));
     }
     let (ended, at) = fate.ended?;
-    if let Some((reason, _)) = fate.ending.as_ref().filter(|(_, since)| *since <= at) {
-        return Some((ended_by_us(&fate.plugin, reason), at));
-    }
+    let ending = fate.ending.as_ref().filter(|(_, since)| *since <= at);
     let closed_before = output.is_some_and(|l| l.outcome == Outcome::DownstreamClosed && l.at <= at);
+    let unread_input = n.checked_sub(1).and_then(|n| link(links, n)).is_some_and(|input| {
+        let before_ending = ending.is_none_or(|(_, since)| input.at <= *since);
+        input.outcome == Outcome::DownstreamClosed && before_ending && !closed_before
+    });
+    let unread =
+        || (protocol_error(&fate.plugin, "it stopped reading before the end of its input", None), at);
+    if let Some((reason, _)) = ending {
+        return Some(if unread_input { unread() } else { (ended_by_us(&fate.plugin, reason), at) });
+    }
     if closed_before && ended.status != Status::Exit(0) {
         let next = fates.get(n + 1).map_or(&fate.plugin, |f| &f.plugin);
         return Some((ended_by_us(&fate.plugin, &Reason::Other(next.clone())), at));
@@ -140,12 +147,8 @@ fn cause_of(n: usize, fates: &[Fate], links: &[Option<LinkFate>]) -> Option<(Cau
     if let Some(cause) = cause_of_status(&fate.plugin, ended.status) {
         return Some((cause, at));
     }
-    let unread_input = n > 0 && link(links, n - 1).is_some_and(|l| l.outcome == Outcome::DownstreamClosed);
     if unread_input {
-        return Some((
-            protocol_error(&fate.plugin, "it stopped reading before the end of its input", None),
-            at,
-        ));
+        return Some(unread());
     }
     match output.map(|l| &l.outcome) {
         Some(Outcome::HalfLine(line)) => {
@@ -348,6 +351,34 @@ mod tests {
             .ended(1, Status::Exit(0), 1)
             .ended(0, Status::Exit(0), 2);
         assert_eq!(case.judged(), (some("target:protocol_error"), vec![None, Some("protocol_error")]));
+    }
+
+    #[test]
+    fn a_target_that_closes_its_input_and_lingers_is_the_cause() {
+        let target = || Reason::Other(Name::new("target").unwrap());
+        let case = Case::new(&["tap", "target"])
+            .link(0, Outcome::DownstreamClosed, 1)
+            .ending(0, target(), 2)
+            .ended(0, Status::Signal(15), 3)
+            .ending(1, target(), 4)
+            .ended(1, Status::Signal(15), 5);
+        assert_eq!(
+            case.judged(),
+            (some("target:protocol_error"), vec![Some("cancelled"), Some("protocol_error")])
+        );
+    }
+
+    #[test]
+    fn a_mapper_that_leaves_because_its_target_died_is_no_cause() {
+        for mapper in [Status::Exit(0), Status::Exit(1), Status::Signal(13)] {
+            let case = Case::new(&["tap", "map", "target"])
+                .link(1, Outcome::DownstreamClosed, 1)
+                .link(0, Outcome::DownstreamClosed, 2)
+                .ended(1, mapper, 3)
+                .ended(0, Status::Signal(13), 4)
+                .ended(2, Status::Signal(9), 5);
+            assert_eq!(case.judged().0, some("target:signal"), "{mapper:?}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! A batch as the columns that `flexcore_append` takes, and its answer as outcomes. No connection.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use flexcore_actors::domain::ids::{Epoch, Position, StreamId, Version};
 use flexcore_actors::ports::event_store::{Append, AppendOutcome, Committed};
@@ -12,11 +12,11 @@ use uuid::Uuid;
 use super::value;
 
 /// How many parameters the function takes.
-pub(super) const PARAMETERS: usize = 26;
+pub(super) const PARAMETERS: usize = 28;
 /// The call; the parameters are numbered in the order of [`Columns::parameters`].
 pub(super) const CALL: &str = "select code, unit, part, number, events, first_version, at, answer \
      from flexcore_append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, \
-     $20, $21, $22, $23, $24, $25, $26)";
+     $20, $21, $22, $23, $24, $25, $26, $27, $28)";
 
 /// The columns of some units of a batch.
 #[derive(Default)]
@@ -24,6 +24,9 @@ pub(super) struct Columns<'a> {
     units: UnitColumns<'a>,
     parts: PartColumns<'a>,
     events: EventColumns<'a>,
+    /// Each pair of shard and epoch that occurs, once.
+    shards: Vec<i16>,
+    epochs: Vec<i64>,
     wakeup_streams: Vec<&'a str>,
     wakeup_dues: Vec<Option<Timestamp>>,
 }
@@ -78,6 +81,9 @@ impl<'a> Columns<'a> {
                 wakeups.insert(wakeup.stream.as_str(), wakeup.due.map(value::time));
             }
         }
+        let parts = &columns.parts;
+        let claims: BTreeSet<_> = parts.shard.iter().copied().zip(parts.epoch.iter().copied()).collect();
+        (columns.shards, columns.epochs) = claims.into_iter().unzip();
         (columns.wakeup_streams, columns.wakeup_dues) = wakeups.into_iter().unzip();
         columns
     }
@@ -141,6 +147,8 @@ impl<'a> Columns<'a> {
             &s.epoch,
             &s.expected,
             &s.events,
+            &self.shards,
+            &self.epochs,
             &e.stream,
             &e.shard,
             &e.version,

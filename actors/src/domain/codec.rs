@@ -42,6 +42,9 @@ pub struct Encoded {
 
 /// The closed set of events of one aggregate.
 pub trait EventSet: Sized + Send + Sync + 'static {
+    /// Every type with the schema version that is written today.
+    const KINDS: &'static [(&'static str, u16)];
+
     /// Encodes the event.
     fn encode(&self) -> Encoded;
 
@@ -81,6 +84,8 @@ macro_rules! event_set {
         pub enum $set { $($kind($kind)),+ }
 
         impl $crate::domain::codec::EventSet for $set {
+            const KINDS: &'static [(&'static str, u16)] = &[$((stringify!($kind), $schema)),+];
+
             fn encode(&self) -> $crate::domain::codec::Encoded {
                 match self {
                     $(Self::$kind(payload) => $crate::domain::codec::Encoded {

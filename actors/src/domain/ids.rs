@@ -209,12 +209,13 @@ impl StreamId {
 impl FromStr for StreamId {
     type Err = InvalidStream;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let valid = match text.split_once('-') {
-            Some(("pipeline" | "plugin" | "external", id)) => Name::new(id).is_ok(),
-            Some(("execution", id)) => Uuid::parse_str(id).is_ok(),
-            _ => false,
+        let stream = match text.split_once('-') {
+            Some(("pipeline" | "plugin" | "external", id)) => Name::new(id).is_ok().then(|| text.to_owned()),
+            // in the one spelling that streams have: upper case or without hyphens is the same execution
+            Some(("execution", id)) => id.parse().ok().map(|id| Self::execution(id).0),
+            _ => None,
         };
-        if valid { Ok(Self(text.to_owned())) } else { Err(InvalidStream(text.chars().take(80).collect())) }
+        stream.map(Self).ok_or_else(|| InvalidStream(text.chars().take(80).collect()))
     }
 }
 
@@ -289,6 +290,8 @@ mod tests {
         assert_eq!(execution.as_str().parse::<StreamId>().unwrap(), execution);
         assert_eq!(execution.category(), Category::Execution);
         assert_eq!("plugin-tap-csv".parse::<StreamId>().unwrap().id(), "tap-csv");
+        let upper = "execution-0000000A-0000-0000-0000-00000000000B".parse::<StreamId>().unwrap();
+        assert_eq!(upper.as_str(), "execution-0000000a-0000-0000-0000-00000000000b");
         for bad in ["", "plugin", "plugin-", "execution-7", "other-x", "pipeline-A"] {
             assert!(bad.parse::<StreamId>().is_err(), "{bad}");
         }

@@ -14,3 +14,5 @@ pub mod problem;
 pub mod quantity;
 pub mod reader;
 pub mod retry;
+#[cfg(test)]
+mod story;

@@ -120,7 +120,8 @@ pub fn parse_bytes(text: &str) -> Result<Bytes, String> {
 }
 
 /// Reads a duration: one or more of `<number><unit>` with units ms, s, m, h, d, such as `1m30s`; a decimal
-/// fraction is accepted (`0.5s`). At most [`MAX_DURATION`].
+/// fraction is accepted (`0.5s`). In whole milliseconds, because that is how [`format_duration`] keeps it in events:
+/// what is finer is rounded, and refused where nothing would be left. At most [`MAX_DURATION`].
 ///
 /// # Errors
 /// A sentence that says what is accepted.
@@ -151,7 +152,11 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         rest = &rest[unit_len..];
         total += number * unit;
     }
-    Duration::try_from_secs_f64(total).ok().filter(|d| *d <= MAX_DURATION).ok_or_else(bad)
+    if total > MAX_DURATION.as_secs_f64() {
+        return Err(bad());
+    }
+    let rounded = Duration::from_millis((total * 1_000.0).round() as u64);
+    if rounded.is_zero() && total > 0.0 { Err(bad()) } else { Ok(rounded) }
 }
 
 #[cfg(test)]
@@ -177,8 +182,24 @@ mod tests {
         {
             assert_eq!(parse_duration(text).unwrap(), Duration::from_millis(ms), "{text}");
         }
-        for bad in ["", "1", "s", "1 s", "-1s", "1x", "10000d", "1..2s", "NaNs"] {
+        for bad in ["", "1", "s", "1 s", "-1s", "1x", "10000d", "1..2s", "NaNs", "1e5s", "0.4ms", "1sé"] {
             assert!(parse_duration(bad).is_err(), "{bad}");
+        }
+        assert!(parse_duration(&format!("{}d", "9".repeat(400))).is_err());
+    }
+
+    #[test]
+    fn durations_read_back_as_written() {
+        for text in ["0s", "1ms", "1.5ms", "0.1s", "1.0005s", "365d0.001s", "1h0.1s", "90m", "2d", "366d"] {
+            let duration = parse_duration(text).unwrap();
+            assert_eq!(parse_duration(&format_duration(duration)).unwrap(), duration, "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_read_back_as_written() {
+        for n in [0, 1, 1023, 1024, 1025, 1 << 20, (1 << 20) + 1, 3 << 30, u64::MAX] {
+            assert_eq!(parse_bytes(&Bytes(n).to_string()).unwrap(), Bytes(n));
         }
     }
 }

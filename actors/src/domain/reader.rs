@@ -37,10 +37,14 @@ impl<'v> Object<'v> {
         Self { path, fields, known: Vec::new(), problems: Rc::clone(problems) }
     }
 
-    /// The path of a key of this object.
+    /// The path of a key of this object; of the object itself for the empty key.
     #[must_use]
     pub fn path_of(&self, key: &str) -> String {
-        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+        match (self.path.as_str(), key) {
+            ("", key) => key.to_owned(),
+            (path, "") => path.to_owned(),
+            (path, key) => format!("{path}.{key}"),
+        }
     }
 
     /// Reports a problem with a key.
@@ -77,7 +81,7 @@ impl<'v> Object<'v> {
         match self.text(key) {
             Some(text) if !text.is_empty() => text.to_owned(),
             found => {
-                if found.is_some() || !self.fields.contains_key(key) {
+                if found.is_some() || self.is_absent(key) {
                     self.problem(key, format!("{key} is required"));
                 }
                 String::new()
@@ -90,7 +94,7 @@ impl<'v> Object<'v> {
         match self.text(key) {
             Some(text) => self.checked(key, Name::new(text)),
             None => {
-                if !self.fields.contains_key(key) {
+                if self.is_absent(key) {
                     self.problem(key, format!("{key} is required"));
                 }
                 None
@@ -182,6 +186,11 @@ impl<'v> Object<'v> {
         }
     }
 
+    /// Whether nothing, or `null`, is given for a key: what is there but of another type was reported already.
+    fn is_absent(&self, key: &str) -> bool {
+        self.fields.get(key).is_none_or(|value| value.is_null())
+    }
+
     fn typed<T>(
         &mut self,
         key: &'static str,
@@ -222,5 +231,52 @@ pub const fn kind_of(value: &Value) -> &'static str {
         Value::String(_) => "a text",
         Value::Array(_) => "a list",
         Value::Object(_) => "an object",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn problems(value: &Value, read: impl Fn(&mut Object<'_>)) -> Problems {
+        let problems = Shared::default();
+        let mut object = Object::open(value, "", &problems);
+        read(&mut object);
+        object.finish();
+        problems.take()
+    }
+
+    #[test]
+    fn null_is_absent() {
+        let value = json!({"name": null, "version": null, "note": null});
+        let found = problems(&value, |object| {
+            assert_eq!(object.name("name"), None);
+            assert_eq!(object.required_text("version"), "");
+            assert_eq!(object.text("note"), None);
+        });
+        assert_eq!(found.to_string(), "name: name is required; version: version is required");
+    }
+
+    #[test]
+    fn one_mistake_is_one_problem() {
+        for value in [json!({"name": 7}), json!({"name": "A B"}), json!({}), json!({"name": ""})] {
+            let found = problems(&value, |object| assert_eq!(object.name("name"), None));
+            assert_eq!(found.0.len(), 1, "{found}");
+        }
+        for value in [json!({"version": 7}), json!({"version": ""}), json!({})] {
+            let found = problems(&value, |object| assert_eq!(object.required_text("version"), ""));
+            assert_eq!(found.0.len(), 1, "{found}");
+        }
+    }
+
+    #[test]
+    fn the_nearest_word_is_one_that_may_be_meant() {
+        let known = ["depends_on", "description", "retry"];
+        assert_eq!(nearest("depend_on", &known), Some("depends_on"));
+        assert_eq!(nearest("rerty", &known), Some("retry"));
+        assert_eq!(nearest("colour", &known), None);
+        assert_eq!(nearest("x", &[]), None);
     }
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 use super::aggregate::{Directory, SubmitError};
 use super::retry;
@@ -14,6 +13,7 @@ use super::worker::{Work, guarded};
 use crate::domain::aggregate::Rejection;
 use crate::domain::execution::Execution;
 use crate::domain::ids::{CorrelationId, ExecutionId, Name, StreamId};
+use crate::domain::outcome::{Cause, CauseKind};
 use crate::domain::pipeline::{BookmarkAdvanced, Pipeline, PipelineCommand};
 
 /// A bookmark found when it was acquired.
@@ -35,7 +35,6 @@ pub(super) struct BookmarkWriter {
     changes: Option<watch::Receiver<Arc<Pipeline>>>,
     sequence: u64,
     pending: Option<Value>,
-    lost: bool,
 }
 
 impl BookmarkWriter {
@@ -52,7 +51,6 @@ impl BookmarkWriter {
             changes: None,
             sequence: 0,
             pending: None,
-            lost: false,
         }
     }
 
@@ -83,12 +81,13 @@ impl BookmarkWriter {
         self.pending = Some(state);
     }
 
-    /// Stores the latest state, if there is a new one. When the bookmark was lost, stops the attempt.
-    pub(super) async fn store(&mut self, work: &Work, stop: &CancellationToken) {
-        if self.lost {
-            return;
-        }
-        let Some(state) = self.pending.take() else { return };
+    /// Stores the latest state, if there is a new one.
+    ///
+    /// # Errors
+    /// Why the bookmark can no longer be moved by this attempt, which must fail with it: what it does from here on
+    /// would be done again.
+    pub(super) async fn store(&mut self) -> Result<(), Cause> {
+        let Some(state) = self.pending.take() else { return Ok(()) };
         let advanced = BookmarkAdvanced {
             name: self.name.clone(),
             step: self.step.clone(),
@@ -98,15 +97,17 @@ impl BookmarkWriter {
             state,
         };
         let command = PipelineCommand::AdvanceBookmark(Box::new(advanced));
-        let stored =
-            retry::until_known(&work.services, "bookmark", async || self.guarded(command.clone()).await)
-                .await;
-        if let Err(error) = stored {
-            self.lost = true;
-            let cancelled = matches!(error, SubmitError::Rejected(Rejection::Stale(_)));
-            tracing::info!(execution = %self.id, step = %self.step, %error, cancelled, "bookmark is no longer moved");
-            stop.cancel();
-        }
+        let stored = retry::until_known(&self.services, "bookmark", || self.guarded(command.clone())).await;
+        stored.map_err(|error| match error {
+            SubmitError::Rejected(Rejection::Stale(why)) => Cause::new(CauseKind::Cancelled, why),
+            SubmitError::Rejected(why) => Cause::new(
+                CauseKind::ProtocolError,
+                format!("bookmark {} cannot be stored: {why}", self.name),
+            ),
+            error => {
+                Cause::new(CauseKind::LostNode, format!("bookmark {} cannot be stored: {error}", self.name))
+            }
+        })
     }
 
     async fn guarded(&self, command: PipelineCommand) -> Result<(), SubmitError> {

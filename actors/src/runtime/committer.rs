@@ -16,6 +16,7 @@ use super::supervisor::{Child, SupervisorHandle};
 use crate::domain::ids::{Position, StreamId};
 use crate::limits::{COMMIT_BATCH, COMMIT_QUEUE, COMMIT_RESEND_INITIAL, COMMIT_RESEND_MAX, COMMIT_RESENDS};
 use crate::ports::EventStore;
+use crate::ports::batch::MAX_BATCH_BYTES;
 use crate::ports::event_store::{Append, AppendOutcome};
 
 /// Why an append has no outcome.
@@ -182,18 +183,28 @@ impl Drop for Done {
 }
 
 /// Takes what goes into one transaction, in order: each stream at most once, so that the store need not order
-/// units among themselves. What names a stream again waits for the next batch.
+/// units among themselves, and no more than it takes at once. What names a stream again waits for the next batch.
 fn take_batch(waiting: &mut VecDeque<Waiting>) -> Vec<Waiting> {
     let (mut batch, mut later) = (Vec::new(), VecDeque::new());
     let mut taken: HashSet<StreamId> = HashSet::new();
+    let mut room = MAX_BATCH_BYTES;
     while batch.len() < COMMIT_BATCH {
         let Some(next) = waiting.pop_front() else { break };
-        let named: Vec<&StreamId> =
-            next.append.streams.iter().map(|s| &s.stream).chain([&next.append.command.stream]).collect();
-        let waits = named.iter().any(|stream| taken.contains(*stream));
+        let streams = || next.append.streams.iter();
+        let bytes: usize = streams().flat_map(|s| &s.events).map(|e| e.payload.len()).sum();
+        if bytes > room {
+            later.push_back(next);
+            break;
+        }
+        let waits = streams().any(|s| taken.contains(&s.stream));
         // the streams of what waits are taken too, so that the units of a stream keep their order
-        taken.extend(named.into_iter().cloned());
-        if waits { later.push_back(next) } else { batch.push(next) }
+        taken.extend(streams().map(|s| s.stream.clone()));
+        if waits {
+            later.push_back(next);
+        } else {
+            room -= bytes;
+            batch.push(next);
+        }
     }
     later.append(waiting);
     *waiting = later;

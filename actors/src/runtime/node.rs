@@ -60,6 +60,17 @@ pub enum StartError {
     },
 }
 
+/// Why a node can no longer go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Loss {
+    /// Another node has taken over its shards.
+    #[error("another node has taken over the event store: this one can write nothing any more")]
+    Superseded,
+    /// So many actors failed that the cause is not theirs.
+    #[error("too many actors failed: the node's log names them")]
+    GaveUp,
+}
+
 /// The supervisors below the root, ended in this order: what starts work first, what stores it last.
 #[derive(Clone)]
 pub(super) struct Tree {
@@ -130,9 +141,13 @@ impl Node {
         self.api.clone()
     }
 
-    /// Returns when another node has taken over this one's shards: it can write nothing any more and must end.
-    pub async fn superseded(&self) {
-        self.services.shared.superseded.cancelled().await;
+    /// Returns when this node can no longer go on and must end: another has taken over its shards, so that it can
+    /// write nothing any more, or its supervisors have given up.
+    pub async fn lost(&self) -> Loss {
+        tokio::select! {
+            () = self.services.shared.superseded.cancelled() => Loss::Superseded,
+            () = self.tree.root.ended() => Loss::GaveUp,
+        }
     }
 
     /// Ends the node: starts nothing new, ends what runs (an execution goes on at the next start), then its actors.

@@ -4,11 +4,13 @@
 //! It never awaits a child inside its handler: a respawn is a message that a timer sends.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 use super::inspect::{Inspector, Life, Probe};
 use super::restart::{Escalation, RestartWindow, Verdict};
@@ -46,6 +48,7 @@ pub struct SupervisorHandle {
     actor: ActorRef<SupervisorMsg>,
     id: Arc<str>,
     inspector: Inspector,
+    ended: CancellationToken,
 }
 
 impl SupervisorHandle {
@@ -61,20 +64,31 @@ impl SupervisorHandle {
     ) -> Result<Self, SpawnErr> {
         let probe = inspector.register(id, "supervisor", parent.map(|p| &*p.id));
         let actor = Supervisor { inspector: inspector.clone(), ids };
-        let (actor, _) = match parent {
+        let (actor, task) = match parent {
             Some(parent) => {
                 Actor::spawn_linked(None, actor, Arc::clone(&probe), parent.actor.get_cell()).await?
             }
             None => Actor::spawn(None, actor, Arc::clone(&probe)).await?,
         };
         probe.set_life(Life::Running);
-        Ok(Self { actor, id: id.into(), inspector })
+        let ended = CancellationToken::new();
+        let tell = ended.clone().drop_guard();
+        tokio::spawn(async move {
+            task.await.unwrap_or_default();
+            drop(tell);
+        });
+        Ok(Self { actor, id: id.into(), inspector, ended })
     }
 
     /// Registers a child's probe below this supervisor.
     #[must_use]
     pub fn probe(&self, id: &str, kind: &'static str) -> Arc<Probe> {
         self.inspector.register(id, kind, Some(&self.id))
+    }
+
+    /// Returns when the supervisor has ended: it was drained, or it gave up.
+    pub async fn ended(&self) {
+        self.ended.cancelled().await;
     }
 
     /// Starts a child and waits until it was spawned once (whether or not it then lives).
@@ -149,9 +163,8 @@ impl Actor for Supervisor {
         match message {
             SupervisorMsg::Start(child, reply) => {
                 let key = child.probe.serial();
-                if !state.children.contains_key(&key) {
-                    let supervised = Supervised { child, cell: None, window: RestartWindow::default() };
-                    state.children.insert(key, supervised);
+                if let Entry::Vacant(place) = state.children.entry(key) {
+                    place.insert(Supervised { child, cell: None, window: RestartWindow::default() });
                     self.spawn(&myself, state, key).await?;
                 }
                 reply.map(|reply| reply.send(()));

@@ -109,10 +109,11 @@ impl Work {
             usage: Usage::default(),
         });
         let report = AttemptReport { programs: programs.collect(), ..AttemptReport::default() };
-        match hindrance {
-            Hindrance::Cause(cause) => AttemptEnd { cause: Some(cause), report },
-            Hindrance::Stopped => AttemptEnd { cause: None, report },
-        }
+        let cause = match hindrance {
+            Hindrance::Cause(cause) => cause,
+            Hindrance::Stopped => Cause::new(CauseKind::Cancelled, "it was stopped before it started"),
+        };
+        AttemptEnd { cause: Some(cause), report }
     }
 
     /// Takes the permits of all plugins, by name, so that two steps never hold each other's.
@@ -332,20 +333,27 @@ impl Work {
         let mut tick = tokio::time::interval(BOOKMARK_INTERVAL);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         tick.tick().await;
-        let end = loop {
+        let mut unstored = Ok(());
+        let mut end = loop {
             tokio::select! {
                 end = &mut running => break end,
                 Some(event) = told.recv() => self.heard(event, writer.as_mut()),
-                _ = tick.tick() => if let Some(writer) = &mut writer {
-                    writer.store(self, stop).await;
+                _ = tick.tick(), if unstored.is_ok() => if let Some(writer) = &mut writer {
+                    unstored = writer.store().await;
+                    if unstored.is_err() {
+                        stop.cancel();
+                    }
                 },
             }
         };
         while let Ok(event) = told.try_recv() {
             self.heard(event, writer.as_mut());
         }
-        if let Some(writer) = &mut writer {
-            writer.store(self, stop).await;
+        if let (Some(writer), Ok(())) = (&mut writer, &unstored) {
+            unstored = writer.store().await;
+        }
+        if let (None, Err(cause)) = (&end.cause, unstored) {
+            end.cause = Some(cause);
         }
         end
     }

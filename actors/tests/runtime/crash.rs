@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use flexcore_actors::domain::ids::StreamId;
 use flexcore_actors::runtime::api::CommandKind;
+use flexcore_actors::runtime::node::Loss;
 use flexcore_actors::testkit::Fault;
 use serde_json::json;
 
@@ -41,7 +42,8 @@ async fn a_superseded_node_writes_nothing_any_more() {
     next.ended(id).await;
     let refused = world.submit(CommandKind::DisablePlugin, "tap", json!({})).await;
     assert!(refused.is_err(), "{refused:?}");
-    tokio::time::timeout(Duration::from_secs(5), world.node.superseded()).await.unwrap();
+    let loss = tokio::time::timeout(Duration::from_secs(5), world.node.lost()).await.unwrap();
+    assert_eq!(loss, Loss::Superseded);
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! The runtime as a whole, on the in-memory store and a scripted host: no database, no process, no HTTP.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 mod cancel;
 mod crash;
 mod flow;

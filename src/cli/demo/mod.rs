@@ -19,8 +19,9 @@ use crate::{compose, telemetry};
 use super::args::DemoArgs;
 use super::client::Client;
 use super::failure::{Exit, Failure};
+use super::human::{between, bytes, field, grouped, span};
 use super::lists::items;
-use super::output::{Terminal, between, bytes, field, grouped, span};
+use super::output::Terminal;
 use super::serve::{StopSignals, drained};
 use super::wire::{Attempt, Execution};
 
@@ -256,13 +257,4 @@ fn elapsed(since: Instant) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_bookmark_is_told_by_its_line() {
-        let state = json!({"bookmarks": {STREAM: {"files": {"a.csv": {"line": 1_201, "bytes": 9}}}}});
-        assert!(describe_bookmark(&state).contains("line 1,201"));
-        assert!(describe_bookmark(&json!({"x": 1})).contains("durable"));
-    }
-}
+mod tests;

@@ -10,8 +10,9 @@ use serde_json::Value;
 
 use super::super::client::Client;
 use super::super::failure::Failure;
+use super::super::human::{field, grouped};
 use super::super::lists::{items, read_list};
-use super::super::output::{Table, field, grouped};
+use super::super::table::Table;
 use super::home::{Home, KEY};
 use super::story::Story;
 

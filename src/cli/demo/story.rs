@@ -2,8 +2,9 @@
 //! happens in it.
 
 use super::super::failure::Failure;
-use super::super::output::{Table, Terminal, Tone};
+use super::super::output::{Terminal, Tone};
 use super::super::progress::Progress;
+use super::super::table::Table;
 use super::super::wire::Execution;
 
 /// The story on a terminal.

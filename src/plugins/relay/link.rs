@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use flexcore_actors::ports::plugin_host::{HostEvent, Progress};
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollFlags;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
@@ -17,7 +17,8 @@ use super::control::{Control, Order};
 use super::lines::{Inspected, Lines};
 use super::pipe;
 use super::tally::Tally;
-use crate::plugins::limits::{MAX_STATE_BYTES, RELAY_GATHER, RELAY_REPORT, RELAY_SMALL_READ};
+use super::wait::{discard, wait};
+use crate::plugins::limits::{MAX_STATE_BYTES, RELAY_GATHER, RELAY_SMALL_READ};
 use crate::plugins::states::is_bookmark;
 
 /// One link, before it runs.
@@ -287,34 +288,6 @@ struct StateLine {
     value: Value,
 }
 
-/// Waits until `end` is ready, an order comes, the program behind `downstream` closes its input, or it is time to
-/// publish how long it has been; says how long it was.
-fn wait(
-    end: &OwnedFd,
-    ready: PollFlags,
-    downstream: Option<&OwnedFd>,
-    control: &Control,
-) -> Result<Duration, Errno> {
-    let started = Instant::now();
-    let timeout = PollTimeout::try_from(RELAY_REPORT).unwrap_or(PollTimeout::ZERO);
-    let mut fds = vec![PollFd::new(end.as_fd(), ready), PollFd::new(control.wake(), PollFlags::POLLIN)];
-    // no events asked for: only the error that says that nobody reads any more
-    fds.extend(downstream.map(|fd| PollFd::new(fd.as_fd(), PollFlags::empty())));
-    match poll(&mut fds, timeout) {
-        Ok(_) | Err(Errno::EINTR) => {}
-        Err(errno) => return Err(errno),
-    }
-    let raised = |fd: &PollFd<'_>, flag| fd.revents().is_some_and(|r| r.intersects(flag));
-    if raised(&fds[1], PollFlags::POLLIN) {
-        control.noticed();
-    }
-    let upstream_has_more = raised(&fds[0], PollFlags::POLLIN | PollFlags::POLLHUP);
-    if !upstream_has_more && fds.get(2).is_some_and(|fd| raised(fd, PollFlags::POLLERR)) {
-        return Err(Errno::EPIPE);
-    }
-    Ok(started.elapsed())
-}
-
 fn publish_waits(link: &Link, upstream: Duration, downstream: Duration) {
     let ms = |wait: Duration| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
     if link.feeds.upstream {
@@ -322,24 +295,5 @@ fn publish_waits(link: &Link, upstream: Duration, downstream: Duration) {
     }
     if link.feeds.downstream {
         link.progress.downstream_ms.store(ms(downstream), Ordering::Relaxed);
-    }
-}
-
-/// Reads and forgets what a program still writes while it is being stopped, so that it can end in an orderly way
-/// instead of of a broken pipe.
-fn discard(upstream: &OwnedFd, control: &Control) {
-    let mut buffer = vec![0; RELAY_SMALL_READ];
-    while control.current() != Order::Abandon {
-        match nix::unistd::read(upstream, &mut buffer) {
-            Ok(0) => return,
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(Errno::EAGAIN) if control.current() == Order::UpstreamGone => return,
-            Err(Errno::EAGAIN) => {
-                if wait(upstream, PollFlags::POLLIN, None, control).is_err() {
-                    return;
-                }
-            }
-            Err(_) => return,
-        }
     }
 }

@@ -8,6 +8,7 @@ pub mod lines;
 mod link;
 pub mod pipe;
 mod tally;
+mod wait;
 
 pub use control::{Control, Order};
 pub use link::{Feeds, Link, LinkEnd, Outcome, Sink, spawn};

@@ -101,8 +101,8 @@ impl Aggregate for Execution {
                 self.finish_attempt(&step, attempt, cause, *report, now, fraction)
             }
             ExecutionCommand::Cancel => self.cancel(phase)?,
-            ExecutionCommand::Pause => Self::pause(phase)?,
-            ExecutionCommand::Resume => Self::resume(phase)?,
+            ExecutionCommand::Pause => self.pause(phase)?,
+            ExecutionCommand::Resume => self.resume(phase)?,
         };
         let events = self.with_consequences(events, now);
         let mut decision = Decision::events(events);
@@ -202,25 +202,37 @@ impl Execution {
 
     fn cancel(&self, phase: Phase) -> Result<Vec<ExecutionEvent>, Rejection> {
         if phase.ended() {
-            return Err(Rejection::WrongState(format!("the execution has already {}", past(phase))));
+            return Err(self.over(phase));
         }
         Ok(if self.cancel_requested { Vec::new() } else { vec![ExecutionCancelRequested {}.into()] })
     }
 
-    fn pause(phase: Phase) -> Result<Vec<ExecutionEvent>, Rejection> {
+    fn pause(&self, phase: Phase) -> Result<Vec<ExecutionEvent>, Rejection> {
         match phase {
+            ended if ended.ended() || self.cancel_requested => Err(self.over(ended)),
             Phase::Paused => Ok(Vec::new()),
-            Phase::Queued | Phase::Running => Ok(vec![ExecutionPaused {}.into()]),
-            ended => Err(Rejection::WrongState(format!("the execution has already {}", past(ended)))),
+            _ => Ok(vec![ExecutionPaused {}.into()]),
         }
     }
 
-    fn resume(phase: Phase) -> Result<Vec<ExecutionEvent>, Rejection> {
+    fn resume(&self, phase: Phase) -> Result<Vec<ExecutionEvent>, Rejection> {
         match phase {
+            ended if ended.ended() || self.cancel_requested => Err(self.over(ended)),
             Phase::Paused => Ok(vec![ExecutionResumed {}.into()]),
-            Phase::Queued | Phase::Running => Ok(Vec::new()),
-            ended => Err(Rejection::WrongState(format!("the execution has already {}", past(ended)))),
+            _ => Ok(Vec::new()),
         }
+    }
+
+    /// It has ended, or a cancel, which is final, was asked for.
+    fn over(&self, phase: Phase) -> Rejection {
+        let id = self.id.map(|id| id.to_string()).unwrap_or_default();
+        let past = match phase {
+            Phase::Completed => "has already completed",
+            Phase::Failed => "has already failed",
+            Phase::Cancelled => "has already been cancelled",
+            Phase::Queued | Phase::Running | Phase::Paused => "is being cancelled",
+        };
+        Rejection::WrongState(format!("execution {id} {past}: start another"))
     }
 
     /// Adds what follows at once from `events`: steps that can never run are skipped, and the execution ends when
@@ -284,12 +296,4 @@ const fn is_terminal(event: &ExecutionEvent) -> bool {
             | ExecutionEvent::ExecutionFailed(_)
             | ExecutionEvent::ExecutionCancelled(_)
     )
-}
-
-const fn past(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Completed => "completed",
-        Phase::Failed => "failed",
-        _ => "been cancelled",
-    }
 }

@@ -91,6 +91,8 @@ pub struct StepState {
     pub phase: StepPhase,
     /// Its attempts, oldest first.
     pub attempts: Vec<Attempt>,
+    /// Whether it failed, or was skipped because one before it did: what a later `any_failed` step looks for.
+    pub not_well: bool,
 }
 
 /// Where a step is.
@@ -180,19 +182,21 @@ impl Execution {
     /// What the steps before `step` allow it.
     #[must_use]
     pub fn readiness(&self, step: &Step) -> Readiness {
-        let before: Vec<StepPhase> =
-            step.depends_on.iter().filter_map(|name| self.step(name)).map(|s| s.phase).collect();
-        let all_ended = before.iter().all(|phase| phase.ended());
+        let before: Vec<&StepState> = step.depends_on.iter().filter_map(|name| self.step(name)).collect();
+        let all_ended = before.iter().all(|s| s.phase.ended());
+        let completed = |s: &&StepState| s.phase == StepPhase::Completed;
         match step.when {
-            When::AllSucceeded if before.iter().all(|p| *p == StepPhase::Completed) => Readiness::Ready,
-            When::AllSucceeded if before.iter().any(|p| p.ended() && *p != StepPhase::Completed) => {
-                Readiness::Never
-            }
+            When::AllSucceeded if before.iter().all(completed) => Readiness::Ready,
+            When::AllSucceeded if before.iter().any(|s| s.phase.ended() && !completed(s)) => Readiness::Never,
             When::AllDone if all_ended => Readiness::Ready,
-            When::AnyFailed if all_ended && before.contains(&StepPhase::Failed) => Readiness::Ready,
+            When::AnyFailed if all_ended && self.any_before_not_well(step) => Readiness::Ready,
             When::AnyFailed if all_ended => Readiness::Never,
             _ => Readiness::NotYet,
         }
+    }
+
+    fn any_before_not_well(&self, step: &Step) -> bool {
+        step.depends_on.iter().filter_map(|name| self.step(name)).any(|before| before.not_well)
     }
 
     /// What its programs used together: times are added, the memory peak is the largest of one program.
@@ -200,8 +204,8 @@ impl Execution {
     pub fn usage(&self) -> Usage {
         let programs = self.steps.iter().flat_map(|s| &s.attempts).flat_map(|a| &a.report.programs);
         programs.fold(Usage::default(), |sum, program| Usage {
-            wall_ms: sum.wall_ms + program.usage.wall_ms,
-            cpu_ms: sum.cpu_ms + program.usage.cpu_ms,
+            wall_ms: sum.wall_ms.saturating_add(program.usage.wall_ms),
+            cpu_ms: sum.cpu_ms.saturating_add(program.usage.cpu_ms),
             peak_memory_bytes: sum.peak_memory_bytes.max(program.usage.peak_memory_bytes),
         })
     }
@@ -213,8 +217,7 @@ impl Execution {
         completed
             .filter_map(|s| s.attempts.last())
             .flat_map(|a| a.report.streams.values())
-            .map(|s| s.written)
-            .sum()
+            .fold(0, |sum: u64, s| sum.saturating_add(s.written))
     }
 
     pub(super) fn change(&mut self, event: &ExecutionEvent, recorded: Recorded) {
@@ -253,8 +256,12 @@ impl Execution {
                 let cancelled = e.cause.kind == CauseKind::Cancelled;
                 let phase = if cancelled { StepPhase::Cancelled } else { StepPhase::Failed };
                 self.end_attempt(&e.step, phase, Some(&e.cause), &e.report, at);
+                self.change_step(&e.step, phase, |step| step.not_well = !cancelled);
             }
-            ExecutionEvent::StepSkipped(e) => self.change_step(&e.step, StepPhase::Skipped, |_| {}),
+            ExecutionEvent::StepSkipped(e) => {
+                let not_well = self.step(&e.step).is_some_and(|s| self.any_before_not_well(&s.step));
+                self.change_step(&e.step, StepPhase::Skipped, |step| step.not_well = not_well);
+            }
             ExecutionEvent::ExecutionCompleted(_) => self.end(Phase::Completed, None, at),
             ExecutionEvent::ExecutionFailed(e) => self.end(Phase::Failed, Some(e.cause.clone()), at),
             ExecutionEvent::ExecutionCancelled(_) => {
@@ -271,8 +278,12 @@ impl Execution {
         self.revision = queued.revision;
         self.parameters.clone_from(&queued.parameters);
         self.from_scratch = queued.from_scratch;
-        let waiting =
-            |step: &Step| StepState { step: step.clone(), phase: StepPhase::Waiting, attempts: Vec::new() };
+        let waiting = |step: &Step| StepState {
+            step: step.clone(),
+            phase: StepPhase::Waiting,
+            attempts: Vec::new(),
+            not_well: false,
+        };
         self.steps = queued.steps.iter().map(waiting).collect();
         self.phase = Some(Phase::Queued);
         self.queued_at = Some(at);

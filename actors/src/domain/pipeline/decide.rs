@@ -138,11 +138,14 @@ impl Pipeline {
     }
 
     fn wrong_state(&self, definition: &Definition, wish: &str) -> Rejection {
-        Rejection::WrongState(format!(
-            "pipeline {} is {}: it cannot be {wish}",
-            definition.name,
-            self.status.as_str()
-        ))
+        let (name, status) = (&definition.name, self.status.as_str());
+        let cure = match self.status {
+            Status::Draft => "activate it first",
+            Status::Active => "pause it first",
+            Status::Paused => "resume it first",
+            Status::Archived => "create another under a new name",
+        };
+        Rejection::WrongState(format!("pipeline {name} is {status} and cannot be {wish}: {cure}"))
     }
 
     fn revise(&self, definition: &Definition, new: Definition) -> Decided {
@@ -191,21 +194,7 @@ impl Pipeline {
         if matches!(self.status, Status::Paused | Status::Archived) {
             return Err(self.wrong_state(definition, "started"));
         }
-        let room = usize::try_from(definition.concurrency.executions).unwrap_or(usize::MAX);
-        let full = self.open.len() >= room;
-        let replaces = match definition.concurrency.on_conflict {
-            OnConflict::Reject if full => {
-                let (name, open) = (&definition.name, self.open.len());
-                return Err(Rejection::WrongState(format!(
-                    "pipeline {name} already has {open} open executions"
-                )));
-            }
-            OnConflict::Replace if full => self.open[..=self.open.len() - room].to_vec(),
-            _ if self.open.len() >= MAX_QUEUED_EXECUTIONS => {
-                return Err(Rejection::Overloaded(format!("executions of pipeline {}", definition.name)));
-            }
-            _ => Vec::new(),
-        };
+        let replaces = self.make_room(definition)?;
         let queued = ExecutionQueued {
             execution,
             pipeline: Some(definition.name.clone()),
@@ -224,6 +213,24 @@ impl Pipeline {
         })
     }
 
+    /// The executions that one more replaces; none while there is room, or when it waits.
+    fn make_room(&self, definition: &Definition) -> Result<Vec<ExecutionId>, Rejection> {
+        let (name, open) = (&definition.name, self.open.len());
+        let room = usize::try_from(definition.concurrency.executions).unwrap_or(usize::MAX).max(1);
+        let Some(waiting) = open.checked_sub(room) else { return Ok(Vec::new()) };
+        match definition.concurrency.on_conflict {
+            OnConflict::Reject => Err(Rejection::WrongState(format!(
+                "pipeline {name} has {open} open executions, and its concurrency is {room}: wait for one to end, or cancel it"
+            ))),
+            // also of those that replace others: a program that takes its time to end must not let the list grow
+            _ if waiting >= MAX_QUEUED_EXECUTIONS => {
+                Err(Rejection::Overloaded(format!("executions of pipeline {name}")))
+            }
+            OnConflict::Replace => Ok(self.open[..=waiting].to_vec()),
+            OnConflict::Queue => Ok(Vec::new()),
+        }
+    }
+
     fn complete(
         &self,
         execution: ExecutionId,
@@ -240,7 +247,7 @@ impl Pipeline {
 
     fn acquire_bookmark(&self, name: String, step: Name, execution: ExecutionId, attempt: u32) -> Decided {
         if !self.open.contains(&execution) {
-            return Err(Rejection::Stale("the execution has ended".to_owned()));
+            return Err(Rejection::Stale(format!("execution {execution} is not open: it has ended")));
         }
         match self.bookmarks.get(&name).and_then(|b| b.holder) {
             Some(holder) if holder.execution != execution => {
@@ -248,7 +255,10 @@ impl Pipeline {
                 Err(Rejection::Wait(format!("bookmark {name} is held by execution {other}")))
             }
             Some(holder) if holder.attempt > attempt => {
-                Err(Rejection::Stale("a later attempt holds the bookmark".to_owned()))
+                let (held, step) = (holder.attempt, &step);
+                Err(Rejection::Stale(format!(
+                    "bookmark {name} is held by attempt {held} of step {step}, which is later than {attempt}"
+                )))
             }
             Some(holder) if holder.attempt == attempt => Ok(Decision::nothing()),
             _ => Ok(Decision::events(vec![BookmarkAcquired { name, step, execution, attempt }.into()])),
@@ -263,10 +273,14 @@ impl Pipeline {
                 && h.sequence < advanced.sequence
         });
         if !is_holder || !self.open.contains(&advanced.execution) {
-            let name = &advanced.name;
+            let BookmarkAdvanced { name, step, attempt, sequence, .. } = &advanced;
             return Err(Rejection::Stale(format!(
-                "the attempt does not hold bookmark {name}, or came too late"
+                "attempt {attempt} of step {step} does not hold bookmark {name}, or state {sequence} came too late"
             )));
+        }
+        // "no state" is what targets print before their first: it must not wipe what was reached
+        if advanced.state.is_null() || advanced.state.as_object().is_some_and(Map::is_empty) {
+            return Ok(Decision::nothing());
         }
         Ok(Decision::events(vec![advanced.into()]))
     }
@@ -279,7 +293,7 @@ impl Pipeline {
             Some(holder) => {
                 let execution = holder.execution;
                 Err(Rejection::WrongState(format!(
-                    "bookmark {name} is held by execution {execution}: wait or cancel it"
+                    "bookmark {name} is held by execution {execution}: wait for its end, or cancel it"
                 )))
             }
             None => Ok(name),

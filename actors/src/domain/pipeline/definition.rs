@@ -73,6 +73,17 @@ impl ParameterType {
         }
     }
 
+    /// What it accepts, for people.
+    #[must_use]
+    pub const fn description(self) -> &'static str {
+        match self {
+            Self::String => "a text",
+            Self::Integer => "a whole number",
+            Self::Number => "a number",
+            Self::Boolean => "true or false",
+        }
+    }
+
     /// Reads a value written as text, as the command line has it.
     #[must_use]
     pub fn parse(self, text: &str) -> Option<Value> {
@@ -173,6 +184,6 @@ pub enum When {
     AllSucceeded,
     /// Anyhow.
     AllDone,
-    /// At least one not well: for cleaning up and telling people.
+    /// At least one failed, or did not run because one before it failed: for cleaning up and telling people.
     AnyFailed,
 }

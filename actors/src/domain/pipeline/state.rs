@@ -93,7 +93,8 @@ impl Pipeline {
     #[must_use]
     pub fn admits(&self, execution: ExecutionId) -> bool {
         let room = self.definition.as_ref().map_or(1, |d| d.concurrency.executions);
-        self.open.iter().take(usize::try_from(room).unwrap_or(usize::MAX)).any(|id| *id == execution)
+        let room = usize::try_from(room).unwrap_or(usize::MAX).max(1);
+        self.open.iter().take(room).any(|id| *id == execution)
     }
 
     /// A step of the present revision.

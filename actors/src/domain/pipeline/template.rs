@@ -26,8 +26,14 @@ pub fn check_template(
 ) {
     match value {
         Value::String(text) => {
-            for name in placeholders(text) {
-                if let Some(message) = unknown(name, parameters) {
+            for placeholder in placeholders(text) {
+                let problem = match placeholder {
+                    Ok(name) => unknown(name, parameters),
+                    Err(begun) => {
+                        Some(format!("\"${{{begun}\" is a placeholder without an end: close it with }}"))
+                    }
+                };
+                if let Some(message) = problem {
                     report(path.to_owned(), message);
                 }
             }
@@ -92,8 +98,9 @@ fn lookup(name: &str, values: Values<'_>) -> Option<Value> {
     }
 }
 
-fn placeholders(text: &str) -> impl Iterator<Item = &str> {
-    text.split("${").skip(1).map(|rest| rest.split_once('}').map_or(rest, |(name, _)| name))
+/// The names between `${` and `}`; an error is what follows a `${` that nothing closes.
+pub(super) fn placeholders(text: &str) -> impl Iterator<Item = Result<&str, &str>> {
+    text.split("${").skip(1).map(|rest| rest.split_once('}').map(|(name, _)| name).ok_or(rest))
 }
 
 fn unknown(name: &str, parameters: &[&str]) -> Option<String> {

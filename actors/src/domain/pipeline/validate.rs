@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-use super::definition::{Definition, Parameter, Step};
-use super::template::check_template;
+use super::definition::{Definition, Parameter, ParameterType, Step, When};
+use super::template::{check_template, placeholders};
 use crate::domain::ids::Name;
 use crate::domain::plugin::{Manifest, PluginType, Protocol};
 use crate::domain::problem::Problems;
@@ -50,6 +50,10 @@ fn check_names(definition: &Definition, problems: &mut Problems) {
         {
             let message = format!("step {other} already uses this bookmark: give each step its own");
             problems.add(format!("steps[{n}].bookmark"), message);
+        }
+        if step.when == When::AnyFailed && step.depends_on.is_empty() {
+            let message = "any_failed without depends_on never runs: name the steps that it watches";
+            problems.add(format!("steps[{n}].when"), message);
         }
         for dependency in step.depends_on.iter().filter(|d| !names.contains(d)) {
             let hint = nearest(dependency.as_str(), &known)
@@ -99,20 +103,24 @@ fn find_cycle<'d>(
 
 fn check_parameters(definition: &Definition, problems: &mut Problems) {
     for (name, parameter) in &definition.parameters {
-        check_template(
-            &parameter.default,
-            &format!("parameters.{name}.default"),
-            &[],
-            &mut |field, message| {
-                problems.add(field, message);
-            },
-        );
+        let Some(text) = parameter.default.as_str() else { continue };
+        let field = format!("parameters.{name}.default");
+        let mut found = placeholders(text).peekable();
+        if parameter.kind != ParameterType::String && found.peek().is_some() {
+            problems.add(field, "a placeholder is a text: declare the parameter as type string");
+        } else if found.any(|placeholder| placeholder != Ok("today")) {
+            // it is filled in when the execution is asked for: nothing else is known by then
+            problems.add(field, "only ${today} can be used in a default: remove the other placeholders");
+        }
     }
 }
 
 fn check_pipe(step: &Step, n: usize, plugins: &BTreeMap<Name, Manifest>, problems: &mut Problems) {
     let known: Vec<&str> = plugins.keys().map(Name::as_str).collect();
-    let last = step.pipe.len() - 1;
+    let Some(last) = step.pipe.len().checked_sub(1) else {
+        problems.add(format!("steps[{n}].pipe"), "a step needs at least one program");
+        return;
+    };
     for (i, program) in step.pipe.iter().enumerate() {
         let path = program_path(step, n, i);
         let Some(manifest) = plugins.get(&program.plugin) else {
@@ -239,7 +247,8 @@ pub fn resolve_parameters(
         };
         match value {
             Some(value) => drop(resolved.insert(name.clone(), value)),
-            None => problems.add(format!("parameters.{name}"), "it is not of the declared type"),
+            None => problems
+                .add(format!("parameters.{name}"), format!("expected {}", parameter.kind.description())),
         }
     }
     problems.into_result(resolved)

@@ -127,7 +127,7 @@ impl Plugin {
         event: PluginEvent,
     ) -> Result<Decision<PluginEvent>, Rejection> {
         if self.status == Status::Retired {
-            return Err(Rejection::WrongState(format!("plugin {} is retired", manifest.name)));
+            return Err(retired(manifest));
         }
         Ok(Decision::events(vec![event]))
     }
@@ -136,6 +136,7 @@ impl Plugin {
     fn executable(&self, manifest: &Manifest) -> Result<(), Rejection> {
         match self.status {
             Status::Enabled => Ok(()),
+            Status::Retired => Err(retired(manifest)),
             status => {
                 let (name, status) = (&manifest.name, status.as_str());
                 Err(Rejection::WrongState(format!("plugin {name} is {status}: enable it first")))
@@ -168,8 +169,10 @@ impl Plugin {
         incarnation: Incarnation,
         now: Timestamp,
     ) -> Result<Decision<PluginEvent>, Rejection> {
-        if self.running.contains_key(&attempt) {
-            return Ok(Decision::nothing());
+        match self.running.get(&attempt) {
+            None => {}
+            Some(permit) if permit.incarnation == incarnation => return Ok(Decision::nothing()),
+            Some(_) => return Err(given_away(&attempt)),
         }
         self.executable(manifest)?;
         let name = &manifest.name;
@@ -215,7 +218,7 @@ impl Plugin {
         match self.running.get(&attempt) {
             None => return Ok(Decision::nothing()),
             Some(permit) if permit.incarnation != incarnation => {
-                return Err(Rejection::Stale("the attempt was given to another node".to_owned()));
+                return Err(given_away(&attempt));
             }
             Some(_) => {}
         }
@@ -253,4 +256,17 @@ impl Plugin {
         }
         decision
     }
+}
+
+/// **S8:** an attempt runs in the one life of a node that was admitted to it.
+fn given_away(attempt: &AttemptId) -> Rejection {
+    let AttemptId { execution, step, attempt } = attempt;
+    Rejection::Stale(format!(
+        "attempt {attempt} of step {step} of execution {execution} was given to another node"
+    ))
+}
+
+/// Nothing but a new name helps: a retired plugin stays retired.
+fn retired(manifest: &Manifest) -> Rejection {
+    Rejection::WrongState(format!("plugin {} is retired: register another under a new name", manifest.name))
 }

@@ -4,7 +4,8 @@
 //! the permits are closed, so that whoever still holds the handle asks the directory again.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
 use ractor::Actor;
@@ -15,7 +16,7 @@ use super::actor::AggregateActor;
 use super::handle::{Closed, Handle, Slot, Submission, SubmitError, Submitted};
 use crate::domain::aggregate::Aggregate;
 use crate::domain::ids::{Epoch, StreamId};
-use crate::limits::{CONFLICT_RETRIES, MAILBOX};
+use crate::limits::{CONFLICT_RETRIES, MAILBOX, MAX_RESIDENT};
 use crate::ports::{BoxFuture, Clock, EventStore, IdSource};
 use crate::runtime::committer::Committer;
 use crate::runtime::inspect::Life;
@@ -43,21 +44,23 @@ pub struct Shared {
 pub struct Directory<A: Aggregate> {
     supervisor: SupervisorHandle,
     shared: Arc<Shared>,
-    slots: Arc<DashMap<StreamId, Arc<Slot<A>>>>,
-}
-
-impl<A: Aggregate> Clone for Directory<A> {
-    fn clone(&self) -> Self {
-        let Self { supervisor, shared, slots } = self;
-        Self { supervisor: supervisor.clone(), shared: Arc::clone(shared), slots: Arc::clone(slots) }
-    }
+    slots: DashMap<StreamId, Arc<Slot<A>>>,
+    /// When room was last made, in milliseconds after `began`.
+    made_room: AtomicU64,
+    began: Instant,
 }
 
 impl<A: Aggregate> Directory<A> {
     /// An empty directory whose aggregates are supervised by `supervisor`.
     #[must_use]
     pub fn new(supervisor: SupervisorHandle, shared: Arc<Shared>) -> Self {
-        Self { supervisor, shared, slots: Arc::default() }
+        Self {
+            supervisor,
+            shared,
+            slots: DashMap::new(),
+            made_room: AtomicU64::default(),
+            began: Instant::now(),
+        }
     }
 
     /// Submits a command to the aggregate of `stream`.
@@ -70,7 +73,7 @@ impl<A: Aggregate> Directory<A> {
         submission: Submission<A::Command>,
     ) -> Result<Submitted, SubmitError> {
         for _ in 0..=CONFLICT_RETRIES {
-            match self.find(stream).await.submit(submission.clone()).await {
+            match self.find(stream).await?.submit(submission.clone()).await {
                 Ok(submitted) => return Ok(submitted),
                 Err(Closed::Answer(error)) => return Err(error),
                 Err(Closed::Passivated) => {}
@@ -85,7 +88,7 @@ impl<A: Aggregate> Directory<A> {
     /// When it cannot be loaded now.
     pub async fn follow(&self, stream: &StreamId) -> Result<(Arc<A>, watch::Receiver<Arc<A>>), SubmitError> {
         for _ in 0..=CONFLICT_RETRIES {
-            let handle = self.find(stream).await;
+            let handle = self.find(stream).await?;
             // subscribed before the read, so that no change between the two is missed
             let changes = handle.watch();
             match handle.read().await {
@@ -133,19 +136,37 @@ impl<A: Aggregate> Directory<A> {
         self.supervisor.release(stream.as_str()).await
     }
 
-    async fn find(&self, stream: &StreamId) -> Handle<A> {
+    async fn find(&self, stream: &StreamId) -> Result<Handle<A>, SubmitError> {
         let found = self.slots.get(stream).map(|slot| Arc::clone(&slot));
-        let slot = found.unwrap_or_else(|| {
-            let make =
-                || Slot::new(stream.clone(), self.supervisor.probe(stream.as_str(), A::CATEGORY.as_str()));
-            Arc::clone(&self.slots.entry(stream.clone()).or_insert_with(make))
-        });
-        if slot.probe.life() != Life::Starting {
-            return Handle(slot);
+        let slot = match found {
+            Some(slot) => slot,
+            None => {
+                self.make_room()?;
+                let probe = || self.supervisor.probe(stream.as_str(), A::CATEGORY.as_str());
+                let make = || Slot::new(stream.clone(), probe());
+                Arc::clone(&self.slots.entry(stream.clone()).or_insert_with(make))
+            }
+        };
+        if slot.probe.life() == Life::Starting {
+            let child = Child { probe: Arc::clone(&slot.probe), spawn: self.spawner(&slot) };
+            self.supervisor.start(child).await;
         }
-        let child = Child { probe: Arc::clone(&slot.probe), spawn: self.spawner(&slot) };
-        self.supervisor.start(child).await;
-        Handle(slot)
+        Ok(Handle(slot))
+    }
+
+    /// Bounds how many aggregates are in memory, also against someone who asks for ever new names: when there are
+    /// too many, those that were not used for a second go; that is looked for at most once a second.
+    fn make_room(&self) -> Result<(), SubmitError> {
+        if self.slots.len() < MAX_RESIDENT {
+            return Ok(());
+        }
+        let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let last = self.made_room.load(Relaxed);
+        let due = now.saturating_sub(last) >= 1_000;
+        if due && self.made_room.compare_exchange(last, now, Relaxed, Relaxed).is_ok() {
+            self.passivate(Duration::from_secs(1));
+        }
+        if self.slots.len() < MAX_RESIDENT { Ok(()) } else { Err(SubmitError::Overloaded) }
     }
 
     fn spawner(&self, slot: &Arc<Slot<A>>) -> crate::runtime::supervisor::Spawn {

@@ -92,7 +92,7 @@ impl<A: Aggregate> Slot<A> {
 }
 
 /// Speaks with one aggregate. Cheap to clone.
-pub struct Handle<A: Aggregate>(pub(super) Arc<Slot<A>>);
+pub(super) struct Handle<A: Aggregate>(pub(super) Arc<Slot<A>>);
 
 impl<A: Aggregate> Clone for Handle<A> {
     fn clone(&self) -> Self {
@@ -120,9 +120,8 @@ impl<A: Aggregate> Handle<A> {
         answer.await.unwrap_or_else(|_| Err(self.gone())).map_err(Closed::Answer)
     }
 
-    /// Follows the state: the receiver changes with each commit. Reads nothing; call [`Handle::read`] first.
-    #[must_use]
-    pub fn watch(&self) -> watch::Receiver<Arc<A>> {
+    /// Follows the state: the receiver changes with each commit. Reads nothing.
+    pub(super) fn watch(&self) -> watch::Receiver<Arc<A>> {
         self.0.state.subscribe()
     }
 

@@ -8,4 +8,4 @@ mod directory;
 mod handle;
 
 pub use directory::{Directory, Shared};
-pub use handle::{Handle, Submission, SubmitError, Submitted};
+pub use handle::{Submission, SubmitError, Submitted};

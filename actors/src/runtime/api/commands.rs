@@ -225,7 +225,7 @@ impl Api {
             step = body.name("step");
             if kind == CommandKind::SetBookmark {
                 state = body.value("state").cloned();
-                if !state.as_ref().is_some_and(|s| s.as_object().is_some_and(|o| !o.is_empty())) {
+                if state.as_ref().and_then(Value::as_object).is_none_or(Map::is_empty) {
                     body.problem("state", "expected a Singer state: an object with at least one key; to begin anew, clear the bookmark");
                 }
             }
@@ -245,7 +245,7 @@ impl Api {
     async fn release_plugin(&self, request: Request, id: &str) -> Result<Accepted, ApiError> {
         let stream = StreamId::plugin(&parse::<Name>("plugin", id)?);
         // both quarantines that a plugin can be in: that of its programs, and that of its actor
-        self.services.plugins.release(&stream).await;
+        self.release(&stream).await;
         self.plugin_command(request, id, PluginCommand::Release).await
     }
 

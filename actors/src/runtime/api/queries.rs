@@ -215,6 +215,20 @@ impl Api {
         self.services.inspector.one(stream.as_str())
     }
 
+    /// Ends the quarantine of the actors that work for a stream: its aggregate's, and an execution's runner; false
+    /// when none of them is in quarantine. The circuit of a plugin is its own: see `ReleasePlugin`.
+    pub async fn release(&self, stream: &StreamId) -> bool {
+        match stream.category() {
+            Category::Pipeline => self.services.pipelines.release(stream).await,
+            Category::Plugin => self.services.plugins.release(stream).await,
+            Category::Execution => {
+                let runner = self.tree.runners.release(&format!("runner-{}", stream.id())).await;
+                self.services.executions.release(stream).await || runner
+            }
+            Category::External => false,
+        }
+    }
+
     /// What the node is and does; asks each dependency.
     pub async fn status(&self) -> NodeStatus {
         let asked = Instant::now();

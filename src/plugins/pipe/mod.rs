@@ -1,31 +1,28 @@
 //! The session of the singer protocol: starts the programs of a pipe, relays between them, and brings all of them to
 //! an end when one fails or nobody wants them any more. What their ends mean is the verdict's business.
 
-use std::os::fd::OwnedFd;
+mod start;
+
 use std::time::{Duration, Instant};
 
 use flexcore_actors::domain::outcome::{Cause, CauseKind};
-use flexcore_actors::domain::plugin::PluginType;
 use flexcore_actors::domain::quantity::format_duration;
 use flexcore_actors::ports::BoxFuture;
-use flexcore_actors::ports::plugin_host::{AttemptEnd, HostEvent};
+use flexcore_actors::ports::plugin_host::AttemptEnd;
+use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use futures::{FutureExt, StreamExt};
 use serde_json::json;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::host::{Attempt, Host};
-use super::launch::{Control, Ended, Launched, Start, Status};
-use super::limits::{CLOSE_GRACE, DRAIN_GRACE};
-use super::log::Stream;
-use super::output::Output;
-use super::program::{Prepared, start_failed};
-use super::relay::check::Fault;
-use super::relay::{self, Feeds, Link, LinkEnd, Order, Outcome, Sink, pipe};
-use super::report;
-use super::states;
-use super::verdict::{Fate, LinkFate, Reason, protocol_error};
+use crate::plugins::host::{Attempt, Host};
+use crate::plugins::launch::{Control, Ended, Status};
+use crate::plugins::limits::{CLOSE_GRACE, DRAIN_GRACE};
+use crate::plugins::program::Prepared;
+use crate::plugins::relay::check::Fault;
+use crate::plugins::relay::{self, LinkEnd, Order, Outcome};
+use crate::plugins::report;
+use crate::plugins::verdict::{Fate, LinkFate, Reason, protocol_error};
 
 /// Runs the programs of a pipe, one or more, to their end.
 pub async fn run(host: &Host, attempt: &Attempt<'_>, programs: Vec<Prepared>) -> AttemptEnd {
@@ -77,13 +74,6 @@ impl Drop for Relay {
     }
 }
 
-/// Our ends of the pipes of a program.
-struct Ends {
-    input: Option<OwnedFd>,
-    output: OwnedFd,
-    gone: CancellationToken,
-}
-
 impl<'a> Pipe<'a> {
     fn new(attempt: &'a Attempt<'a>, programs: Vec<Prepared>) -> Self {
         let fate = |p: &Prepared| Fate { plugin: p.plugin.clone(), ended: None, broken: None, ending: None };
@@ -101,84 +91,6 @@ impl<'a> Pipe<'a> {
             last_call: None,
             stopped: false,
         }
-    }
-
-    /// Starts the last program first, so that a tap never touches its source when its target is missing.
-    async fn start(&mut self, host: &Host) -> Result<(), (usize, Cause)> {
-        let mut ends = Vec::with_capacity(self.programs.len());
-        for n in (0..self.programs.len()).rev() {
-            if self.attempt.stop.is_cancelled() {
-                return Ok(());
-            }
-            ends.push(self.start_program(host, n).await.map_err(|cause| (n, cause))?);
-        }
-        ends.reverse();
-        self.connect(ends)
-    }
-
-    async fn start_program(&mut self, host: &Host, n: usize) -> Result<Ends, Cause> {
-        let program = &self.programs[n];
-        let failed =
-            |e: std::io::Error| start_failed(&program.plugin, format!("its pipes could not be made: {e}"));
-        let input = if n > 0 { Some(pipe::large().map_err(failed)?) } else { None };
-        let (stdin, input) = input.map_or((None, None), |(read, write)| (Some(read), Some(write)));
-        let (output, stdout) = pipe::large().map_err(failed)?;
-        let (errors, stderr) = pipe::small().map_err(failed)?;
-        let start = Start {
-            argv: program.argv.clone(),
-            env: program.env.clone(),
-            workdir: program.workdir.clone(),
-            stdin,
-            stdout,
-            stderr,
-            limits: program.limits.clone(),
-        };
-        let gone = CancellationToken::new();
-        let errors = Output::new(errors, gone.clone()).map_err(failed)?;
-        let Launched { pid, control, ended } =
-            host.launcher.start(start).await.map_err(|e| start_failed(&program.plugin, e))?;
-        self.readers.spawn(errors.log_to(program.log.clone(), Stream::Stderr));
-        let deadline = program.limits.wall_time.map(|time| Instant::now() + time);
-        self.happenings.push(async move { Happening::Ended(n, ended.await) }.boxed());
-        self.running[n] = Some(Running { control, deadline, gone: gone.clone() });
-        self.pids[n] = Some(pid);
-        // nobody listens when the attempt is being given up
-        let _ = self.attempt.events.send(HostEvent::Started { program: n, pid }).await;
-        Ok(Ends { input, output, gone })
-    }
-
-    /// Joins the programs by relays and reads what the last one prints.
-    fn connect(&mut self, ends: Vec<Ends>) -> Result<(), (usize, Cause)> {
-        let last = ends.len() - 1;
-        let mut inputs: Vec<Option<OwnedFd>> = Vec::with_capacity(ends.len());
-        let mut outputs = Vec::with_capacity(ends.len());
-        for Ends { input, output, gone } in ends {
-            inputs.push(input);
-            outputs.push((output, gone));
-        }
-        for (n, (upstream, gone)) in outputs.into_iter().enumerate() {
-            let failed = |e: std::io::Error| (n, start_failed(&self.programs[n].plugin, e));
-            let sink = match inputs.get_mut(n + 1).and_then(Option::take) {
-                Some(input) => Sink::Program(input),
-                None if speaks_singer(self.programs[last].kind) => Sink::States(self.attempt.events.clone()),
-                None => {
-                    let output = Output::new(upstream, gone).map_err(failed)?;
-                    let reading =
-                        states::read(output, self.programs[n].log.clone(), self.attempt.events.clone());
-                    self.happenings.push(reading.map(Happening::Output).boxed());
-                    return Ok(());
-                }
-            };
-            let feeds = Feeds { upstream: n == 0, downstream: n == last.saturating_sub(1) };
-            let line_limit = usize::try_from(self.programs[n].limits.line.0).unwrap_or(usize::MAX);
-            let progress = self.attempt.progress.clone();
-            let control = relay::Control::new().map_err(failed)?;
-            let link = Link { upstream, sink, line_limit, progress, feeds };
-            let end = relay::spawn(link, control.clone()).map_err(failed)?;
-            self.relays[n] = Some(Relay(control));
-            self.happenings.push(async move { Happening::Link(n, end.await.ok()) }.boxed());
-        }
-        Ok(())
     }
 
     /// Until every program and every relay has ended.
@@ -251,6 +163,7 @@ impl<'a> Pipe<'a> {
             self.end_program(n, &Reason::Other(name), self.attempt.spec.grace);
             self.end_neighbours(n);
         } else if closed {
+            // whether it ended or only stopped reading, the program after it is of no more use
             self.end_neighbours(n + 1);
         }
     }
@@ -273,15 +186,22 @@ impl<'a> Pipe<'a> {
         }
     }
 
-    /// Nothing of what comes before a failed program is of use any more; what comes after it may finish what it was
-    /// given, within [`DRAIN_GRACE`].
+    /// Nothing of what comes before a failed program is of use any more; but one that has closed its output already
+    /// is ending, perhaps for a reason of its own that must not be lost. What comes after the failed one may finish
+    /// what it was given.
     fn end_neighbours(&mut self, failed: usize) {
-        let reason = Reason::Other(self.fates[failed.min(self.fates.len() - 1)].plugin.clone());
-        for n in 0..failed.min(self.fates.len()) {
-            self.end_program(n, &reason, self.attempt.spec.grace);
+        let last = self.fates.len() - 1;
+        let failed = failed.min(last);
+        let reason = Reason::Other(self.fates[failed].plugin.clone());
+        for n in 0..failed {
+            let ending = |end: &LinkEnd| matches!(end.outcome, Outcome::Complete | Outcome::HalfLine(_));
+            if !self.ends[n].as_ref().is_some_and(ending) {
+                self.end_program(n, &reason, self.attempt.spec.grace);
+            }
         }
         if self.last_call.is_none() {
-            self.last_call = Some((Instant::now() + DRAIN_GRACE, self.attempt.spec.grace, reason));
+            let patience = if failed == last { CLOSE_GRACE } else { DRAIN_GRACE };
+            self.last_call = Some((Instant::now() + patience, self.attempt.spec.grace, reason));
         }
     }
 
@@ -374,9 +294,4 @@ pub fn out_of_time(program: &Prepared) -> Cause {
         format!("{} ran longer than limits.wall_time ({})", program.plugin, format_duration(limit)),
     )
     .with_detail(json!({"plugin": program.plugin, "wall_time_ms": u64::try_from(limit.as_millis()).ok()}))
-}
-
-/// Whether a program's output is Singer messages, rather than a target's bookmarks and remarks.
-const fn speaks_singer(kind: PluginType) -> bool {
-    matches!(kind, PluginType::Extractor | PluginType::Mapper)
 }

@@ -1,0 +1,7 @@
+//! The plugin host with real programs under the real launcher.
+
+mod command;
+mod environment;
+mod faults;
+mod flexcore;
+mod singer;
