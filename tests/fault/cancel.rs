@@ -35,7 +35,11 @@ async fn a_cancel_outlives_the_node_that_acknowledged_it() {
         rig.node.restart().await;
         let end = rig.ended(&execution, "cancelled", PROGRESS_DEADLINE).await;
         assert_eq!(end["cancel_requested"], true);
-        assert_eq!(end["steps"][0]["attempts"].as_array().map(Vec::len), Some(1), "nothing was tried again: {end}");
+        assert_eq!(
+            end["steps"][0]["attempts"].as_array().map(Vec::len),
+            Some(1),
+            "nothing was tried again: {end}"
+        );
         rig.must_be_tidy().await;
         Log::read(&rig.node.client()).await.check();
         assert_eq!(cancel(&rig.node.client(), &execution).await, Ok(409), "it has ended");

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::time::timeout;
 
 use crate::checker::Log;
 use crate::random::Random;
@@ -12,12 +13,15 @@ use crate::rig::{Rig, Store, is_over};
 const RECORDS: u64 = 100_000;
 /// Records a second: a run takes longer than all of its kills.
 const RATE: u64 = 10_000;
-/// Kills of one execution, below the ten lost attempts after which a step fails.
+/// Kills of one execution: with those of its restarts below the ten lost attempts after which a step fails.
 const KILLS_OF_ONE: u32 = 7;
 /// The longest time between a restart and the next kill.
 const LONGEST_LIFE: Duration = Duration::from_millis(2_500);
 /// One kill in so many waits for the bookmark to move first, so that no run of bad luck makes the test prove nothing.
 const KILL_BEHIND_BOOKMARK: u32 = 3;
+/// One restart in so many is itself killed, at a random moment of this time.
+const KILL_WHILE_STARTING: u32 = 3;
+const START: Duration = Duration::from_millis(400);
 /// How long the rest of a run may take after its last kill.
 const REST: Duration = Duration::from_secs(90);
 
@@ -42,7 +46,8 @@ async fn survives(store: Store, kills: u32) {
         let pipeline = format!("copy-{}", runs.len() + 1);
         rig.pipeline(&pipeline, RATE).await;
         let execution = rig.execute(&pipeline).await;
-        let killed = kill_at_random(&mut rig, &pipeline, &execution, left.min(KILLS_OF_ONE), &mut random).await;
+        let killed =
+            kill_at_random(&mut rig, &pipeline, &execution, left.min(KILLS_OF_ONE), &mut random).await;
         assert!(killed > 0, "the run ended before it was killed once");
         left -= killed;
         let end = rig.ended(&execution, "completed", REST).await;
@@ -59,7 +64,13 @@ async fn survives(store: Store, kills: u32) {
 }
 
 /// Kills and restarts the node up to `most` times while the execution runs; gives how often.
-async fn kill_at_random(rig: &mut Rig, pipeline: &str, execution: &str, most: u32, random: &mut Random) -> u32 {
+async fn kill_at_random(
+    rig: &mut Rig,
+    pipeline: &str,
+    execution: &str,
+    most: u32,
+    random: &mut Random,
+) -> u32 {
     let mut line = 0;
     for kill in 0..most {
         if kill % KILL_BEHIND_BOOKMARK == KILL_BEHIND_BOOKMARK - 1 {
@@ -71,6 +82,14 @@ async fn kill_at_random(rig: &mut Rig, pipeline: &str, execution: &str, most: u3
             return kill;
         }
         rig.node.kill9().await;
+        if kill % KILL_WHILE_STARTING == 1 {
+            // ready or not, the next restart kills it: while it takes over, or just after
+            let ready = timeout(random.moment(START), rig.node.restart()).await;
+            eprintln!(
+                "killed again {}",
+                if ready.is_ok() { "when it was ready" } else { "while it started" }
+            );
+        }
         rig.node.restart().await;
     }
     most
@@ -94,11 +113,15 @@ fn went_on_from_its_bookmarks(rig: &Rig, log: &Log, pipeline: &str, execution: &
     let written = rig.written(pipeline);
     assert_eq!(written[0], 1);
     for pair in written.windows(2).filter(|pair| pair[1] != pair[0] + 1) {
-        assert!(lines.contains(&(pair[1] - 1)), "{pipeline}: from {} to {}, bookmarks {lines:?}", pair[0], pair[1]);
+        assert!(
+            lines.contains(&(pair[1] - 1)),
+            "{pipeline}: from {} to {}, bookmarks {lines:?}",
+            pair[0],
+            pair[1]
+        );
     }
 }
 
 fn attempts(execution: &Value) -> &Vec<Value> {
     execution["steps"][0]["attempts"].as_array().expect("a step has attempts")
 }
-

@@ -21,9 +21,14 @@ pub(crate) fn kill9(pid: u32) {
 
 /// The parent of a process: the launcher, of a program.
 pub(crate) fn parent(pid: u32) -> u32 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_else(|e| panic!("look at {pid}: {e}"));
+    let stat =
+        fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_else(|e| panic!("look at {pid}: {e}"));
     let fields = stat.rsplit_once(')').map(|(_, fields)| fields).unwrap_or_default();
-    fields.split_whitespace().nth(1).and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("no parent in {stat}"))
+    fields
+        .split_whitespace()
+        .nth(1)
+        .and_then(|text| text.parse().ok())
+        .unwrap_or_else(|| panic!("no parent in {stat}"))
 }
 
 /// The name that a process was started under.
@@ -62,7 +67,8 @@ pub(crate) fn left(folder: &Path, node: u32) -> Vec<String> {
 #[tokio::test]
 async fn a_process_of_the_folder_is_seen_until_it_is_gone() {
     let folder = tempfile::tempdir().unwrap();
-    let mut child = std::process::Command::new("sleep").arg("600").current_dir(folder.path()).spawn().unwrap();
+    let mut child =
+        std::process::Command::new("sleep").arg("600").current_dir(folder.path()).spawn().unwrap();
     assert_eq!(parent(child.id()), std::process::id());
     wait_for("the child is seen", GONE_DEADLINE, async || match left(folder.path(), 0) {
         left if left.len() == 1 => Ok(()),

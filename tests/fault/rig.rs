@@ -90,8 +90,11 @@ impl Rig {
     pub(crate) fn write_source(&self, records: u64) {
         let mut text = String::new();
         for id in 1..=records {
-            writeln!(text, r#"{{"id":{id},"name":"record {id}","padding":"0123456789012345678901234567890123456789"}}"#)
-                .expect("a string can always be written");
+            writeln!(
+                text,
+                r#"{{"id":{id},"name":"record {id}","padding":"0123456789012345678901234567890123456789"}}"#
+            )
+            .expect("a string can always be written");
         }
         std::fs::write(self.source_folder().join("rows.jsonl"), text).expect("the source can be written");
     }
@@ -156,7 +159,8 @@ impl Rig {
             let attempt = execution["steps"][0]["attempts"].as_array().and_then(|all| all.last()).cloned();
             let attempt = attempt.unwrap_or_default();
             let programs = attempt["programs"].as_array().cloned().unwrap_or_default();
-            let pid = |p: &Value| Some((p["plugin"].as_str()?.to_owned(), u32::try_from(p["pid"].as_u64()?).ok()?));
+            let pid =
+                |p: &Value| Some((p["plugin"].as_str()?.to_owned(), u32::try_from(p["pid"].as_u64()?).ok()?));
             let running: BTreeMap<String, u32> = programs.iter().filter_map(pid).collect();
             if attempt["status"] == "running" && running.len() == 2 { Ok(running) } else { Err(execution) }
         })
@@ -201,7 +205,8 @@ impl Rig {
     pub(crate) async fn must_be_tidy(&self) {
         processes::all_gone(self.node.folder(), self.node.pid()).await;
         let scratch = self.node.data_dir().join("scratch");
-        let left: Vec<_> = std::fs::read_dir(scratch).into_iter().flatten().flatten().map(|e| e.path()).collect();
+        let left: Vec<_> =
+            std::fs::read_dir(scratch).into_iter().flatten().flatten().map(|e| e.path()).collect();
         assert!(left.is_empty(), "scratch directories are left: {left:?}");
     }
 }

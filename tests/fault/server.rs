@@ -115,7 +115,8 @@ fn log(folder: &Path) -> String {
 
 /// The directory of the newest installed version; the test command installs one.
 fn programs() -> PathBuf {
-    let versions = fs::read_dir(VERSIONS).into_iter().flatten().flatten().map(|entry| entry.path().join("bin"));
+    let versions =
+        fs::read_dir(VERSIONS).into_iter().flatten().flatten().map(|entry| entry.path().join("bin"));
     let on_path = std::env::var_os("PATH").unwrap_or_default();
     let mut found: Vec<PathBuf> =
         std::env::split_paths(&on_path).chain(versions).filter(|bin| bin.join("initdb").is_file()).collect();
@@ -135,7 +136,8 @@ fn lowered(command: &mut Command) -> &mut Command {
 fn give(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("own files can be changed");
     if let Some(account) = account() {
-        chown(path, Some(account.uid.as_raw()), Some(account.gid.as_raw())).expect("root can give files away");
+        chown(path, Some(account.uid.as_raw()), Some(account.gid.as_raw()))
+            .expect("root can give files away");
     }
 }
 

@@ -50,7 +50,8 @@ async fn a_newer_node_on_the_same_database_takes_over_and_the_older_ends() {
     older.running_programs(&id).await;
     older.bookmark_beyond("copy", 0).await;
 
-    let newer = node().env("FLEXCORE_DATABASE_URL", database.url()).env("FLEXCORE_NODE_NAME", "newer").start().await;
+    let newer =
+        node().env("FLEXCORE_DATABASE_URL", database.url()).env("FLEXCORE_NODE_NAME", "newer").start().await;
     let status = older.node.exited().await;
     assert_eq!(status.code(), Some(1), "{status}: {}", older.node.log());
     assert!(older.node.log().contains("another node has taken over"), "{}", older.node.log());
