@@ -1,6 +1,7 @@
 //! Puts a node together from its parts: the one place that names two adapters, and never more than their making.
 
 mod launch; // nothing but conversions between the plugin host and the launcher
+mod locks;
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File};
@@ -16,7 +17,6 @@ use flexcore_actors::ports::clock::System;
 use flexcore_actors::ports::{Clock, EventStore, LogStore};
 use flexcore_actors::runtime::api::Api;
 use flexcore_actors::runtime::node::{Loss, Node as Runtime, Ports};
-use nix::fcntl::{Flock, FlockArg};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -40,23 +40,24 @@ pub struct Node {
     address: SocketAddr,
     gateway_shutdown: CancellationToken,
     gateway: JoinHandle<Result<(), http::ServeError>>,
-    _lock: Flock<File>,
+    _lock: File,
 }
 
-/// Starts a node: locks the data directory, opens the store, goes on with what was open, then serves.
+/// Starts a node: locks the data directory, waits for programs of its former life to be gone, opens the store, goes on with what was open, then serves.
 ///
 /// # Errors
 /// When the data directory is in use, the store cannot be opened, or the address cannot be had.
 pub async fn start(config: &Config) -> anyhow::Result<Node> {
     let data_dir = make_data_dir(&config.data_dir)?;
-    let lock = lock(&data_dir)?;
+    let lock = locks::node(&data_dir)?;
+    let presence = locks::programs(&data_dir).await?;
     // before the runtime takes over its shards, so that a wrong address stops nothing that runs
     let listener = http::bind(config.http_listen).await?;
     let address = listener.local_addr().context("the listener has no address")?;
     let clock: Arc<dyn Clock> = Arc::new(System);
     let store = open_store(config, &data_dir, &clock).await?;
     let logs: Arc<dyn LogStore> = Arc::new(FileLogs::open(&data_dir)?);
-    let host = host(&data_dir, &logs, &clock)?;
+    let host = host(&data_dir, presence, &logs, &clock)?;
     let ports = Ports { store, host: Arc::new(host), logs, clock, ids: Arc::new(System) };
     let runtime = Runtime::start(config.node_name.as_str(), ports).await?;
     let api = runtime.api();
@@ -108,18 +109,6 @@ fn make_data_dir(path: &Path) -> anyhow::Result<PathBuf> {
     })
 }
 
-/// One node at a time in a data directory; the lock goes with the process, however it ends.
-fn lock(data_dir: &Path) -> anyhow::Result<Flock<File>> {
-    let path = data_dir.join("lock");
-    let file = File::create(&path).with_context(|| format!("{} cannot be written", path.display()))?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| {
-        let busy = error == nix::errno::Errno::EWOULDBLOCK;
-        let why =
-            if busy { "another node runs in it: stop it, or choose another data_dir" } else { error.desc() };
-        anyhow::anyhow!("data_dir {} cannot be locked: {why}", data_dir.display())
-    })
-}
-
 async fn open_store(
     config: &Config,
     data_dir: &Path,
@@ -141,12 +130,21 @@ async fn open_store(
     Ok(Arc::new(store))
 }
 
-/// What starts programs, under the launcher at `jailer`.
-pub(crate) fn launcher(jailer: PathBuf) -> Arc<dyn Launch> {
-    Arc::new(Launcher::new(jailer))
+/// What starts programs, under the launcher at `jailer`; each launcher keeps `presence` open until it has ended.
+pub(crate) fn launcher(jailer: PathBuf, presence: Option<File>) -> Arc<dyn Launch> {
+    let launcher = Launcher::new(jailer);
+    Arc::new(match presence {
+        Some(presence) => launcher.with_presence(presence),
+        None => launcher,
+    })
 }
 
-fn host(data_dir: &Path, logs: &Arc<dyn LogStore>, clock: &Arc<dyn Clock>) -> anyhow::Result<LocalHost> {
+fn host(
+    data_dir: &Path,
+    presence: File,
+    logs: &Arc<dyn LogStore>,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<LocalHost> {
     let mut own_programs = Vec::new();
     let mut jailer = None;
     for name in OWN_PROGRAMS {
@@ -161,7 +159,7 @@ fn host(data_dir: &Path, logs: &Arc<dyn LogStore>, clock: &Arc<dyn Clock>) -> an
     };
     own_programs.dedup();
     let host = LocalHost::new(Settings {
-        launcher: launcher(jailer),
+        launcher: launcher(jailer, Some(presence)),
         logs: Arc::clone(logs),
         clock: Arc::clone(clock),
         data_dir: data_dir.to_path_buf(),

@@ -99,7 +99,7 @@ impl Bench {
         let mut variables: BTreeMap<String, String> = std::env::vars().collect();
         variables.insert("GRANTED".to_owned(), "granted value".to_owned());
         let settings = Settings {
-            launcher: compose::launcher(binary),
+            launcher: compose::launcher(binary, None),
             logs: logs.clone(),
             clock: Arc::new(System),
             data_dir: data.path().to_owned(),

@@ -6,6 +6,7 @@ use super::running::{Control, Running, next_report};
 use flexcore_jailer::PROGRAM_NAME;
 use flexcore_jailer::protocol::frames::{Frames, encode, send_with_descriptors};
 use flexcore_jailer::protocol::{Limits, Order, Policy, Report};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
@@ -54,6 +55,7 @@ pub struct ProgramLimits {
 #[derive(Debug, Clone)]
 pub struct Launcher {
     jailer: Arc<PathBuf>,
+    presence: Option<Arc<File>>,
     overdue: Duration,
 }
 
@@ -62,7 +64,14 @@ impl Launcher {
     /// `argv[0]`. The path must be absolute (see [`super::programs::locate`]).
     #[must_use]
     pub fn new(jailer: PathBuf) -> Self {
-        Self { jailer: Arc::new(jailer), overdue: OVERDUE_WAIT }
+        Self { jailer: Arc::new(jailer), presence: None, overdue: OVERDUE_WAIT }
+    }
+
+    /// The same, with a locked file that each launcher process keeps open until its program's tree is gone. A lock
+    /// belongs to all holders together, so it outlives a daemon that is killed for exactly as long as its programs do.
+    #[must_use]
+    pub fn with_presence(self, presence: File) -> Self {
+        Self { presence: Some(Arc::new(presence)), ..self }
     }
 
     /// With less patience for a launcher that does not answer a kill, for tests of it.
@@ -118,11 +127,17 @@ impl Launcher {
     /// No `pre_exec`, user or directory here: with any of them the standard library would fork this many-threaded, large
     /// process instead of using `posix_spawn`. And no kill on drop: the launcher must outlive us to reap its tree.
     fn spawn(&self, socket: StdUnixStream) -> io::Result<Child> {
+        // Standard output because it is passed on without a pre_exec; the launcher writes nothing to it, and its program
+        // has another.
+        let presence = match &self.presence {
+            Some(file) => Stdio::from(file.try_clone()?),
+            None => Stdio::null(),
+        };
         Command::new(self.jailer.as_path())
             .arg0(PROGRAM_NAME)
             .env_clear()
             .stdin(Stdio::from(OwnedFd::from(socket)))
-            .stdout(Stdio::null())
+            .stdout(presence)
             .stderr(Stdio::null())
             .process_group(0)
             .spawn()

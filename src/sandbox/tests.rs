@@ -4,8 +4,8 @@ use super::{Ended, LaunchError, Launcher, Program, ProgramLimits, Running, Statu
 use flexcore_jailer::protocol::Stage;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use std::fs::{File, read_to_string};
-use std::io::{PipeReader, Read, pipe};
+use std::fs::{File, TryLockError, read_to_string};
+use std::io::{BufRead, BufReader, PipeReader, Read, pipe};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -196,6 +196,26 @@ async fn a_launcher_that_does_not_obey_is_killed_with_its_program() {
     let end = ended(&mut running).await;
     assert_eq!((end.status, end.survivors.as_slice()), (Status::Lost, [].as_slice()));
     assert!(!alive(child));
+}
+
+#[tokio::test]
+async fn a_launcher_holds_the_presence_as_long_as_its_program_lives_and_the_program_never_does() {
+    let Test { launcher, workdir } = Test::new();
+    let path = workdir.path().join("presence");
+    let presence = File::create(&path).unwrap();
+    presence.lock().unwrap();
+    let test = Test { launcher: launcher.with_presence(presence), workdir };
+    let (mut running, output) = test.start("echo $(ls -l /proc/self/fd); exec sleep 600").await;
+    let Test { launcher, workdir: _workdir } = test;
+    drop(launcher); // nothing of this process holds it now, as if the daemon had gone
+    let mut open = String::new();
+    BufReader::new(output).read_line(&mut open).unwrap();
+    assert!(open.contains("pipe:") && !open.contains("presence"), "{open}");
+    let other = File::open(&path).unwrap();
+    assert!(matches!(other.try_lock(), Err(TryLockError::WouldBlock)));
+    running.kill();
+    ended(&mut running).await;
+    until("the launcher is gone", || other.try_lock().is_ok()).await;
 }
 
 #[tokio::test]

@@ -24,6 +24,14 @@ impl Problems {
         self.0.push(Problem { field: field.into(), message: message.into() });
     }
 
+    /// Adds what a later check found, but for fields that are known to be wrong already: what it says of those only
+    /// follows from that.
+    pub fn add_later(&mut self, later: Self) {
+        let known: std::collections::BTreeSet<String> =
+            self.0.iter().map(|problem| problem.field.clone()).collect();
+        self.0.extend(later.0.into_iter().filter(|problem| !known.contains(&problem.field)));
+    }
+
     /// `Ok` when nothing is wrong.
     ///
     /// # Errors

@@ -146,3 +146,18 @@ async fn a_plugin_runs_alone() {
     let view = world.ended(accepted.execution_id.unwrap()).await;
     assert_eq!((view.status, view.steps[0].attempts.len()), ("failed", 1));
 }
+
+#[tokio::test]
+async fn problems_of_shape_and_of_the_whole_are_told_together() {
+    let world = World::with_tap().await;
+    let steps = json!([
+        {"name": "a", "plugin": "tap", "depends_on": ["b"], "timeout": "soon"},
+        {"name": "b", "plugin": "tpa", "depends_on": ["a"], "retyr": {}},
+        {"name": "B", "plugin": "tap"},
+    ]);
+    let refused = world.submit(CommandKind::CreatePipeline, "p", json!({"steps": steps})).await;
+    let Err(ApiError::Invalid(problems)) = refused else { panic!("{refused:?}") };
+    let fields: Vec<_> = problems.0.iter().map(|p| p.field.as_str()).collect();
+    assert_eq!(fields, ["steps[0].timeout", "steps[1].retyr", "steps[2].name", "steps", "steps[1].plugin"]);
+    assert!(problems.to_string().contains("a → b → a"), "{problems}");
+}

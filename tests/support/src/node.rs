@@ -155,6 +155,14 @@ impl Node {
         self.ended(DRAIN_DEADLINE).await
     }
 
+    /// Waits for the node to end by itself.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub async fn exited(&mut self) -> ExitStatus {
+        self.ended(DRAIN_DEADLINE).await
+    }
+
     /// Sends a signal to the node's process, for instance SIGSTOP.
     ///
     /// # Panics

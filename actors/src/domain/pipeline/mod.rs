@@ -21,7 +21,7 @@ pub use events::{
     PipelineArchived, PipelineCompleted, PipelineCreated, PipelineEvent, PipelinePaused, PipelineResumed,
     PipelineRevised, PipelineStarted,
 };
-pub use read::read_definition;
+pub use read::{read_definition, read_leniently};
 pub use state::{Bookmark, Holder, Pipeline, Status};
 pub use template::{Values, check_template, fill};
 pub use validate::{resolve_parameters, schema_problems, validate};

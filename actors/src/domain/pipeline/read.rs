@@ -21,6 +21,14 @@ use crate::limits::{MAX_ATTEMPTS, MAX_PIPE, MAX_STEPS};
 /// # Errors
 /// Every problem at once, with its field.
 pub fn read_definition(value: &Value) -> Result<Definition, Problems> {
+    let (definition, problems) = read_leniently(value);
+    problems.into_result(definition)
+}
+
+/// Reads `value` as far as it can be read, with what is wrong so far: so that the rest can be checked too and all
+/// problems are told at once. Only without problems is the definition what the file says.
+#[must_use]
+pub fn read_leniently(value: &Value) -> (Definition, Problems) {
     let problems = Rc::new(RefCell::new(Problems::default()));
     let mut object = Object::open(value, "", &problems);
     object.word("kind", &[("Pipeline", ())]);
@@ -40,7 +48,7 @@ pub fn read_definition(value: &Value) -> Result<Definition, Problems> {
     object.not_supported("schedule", "orchestration");
     object.not_supported("triggers", "orchestration");
     object.finish();
-    problems.take().into_result(definition)
+    (definition, problems.take())
 }
 
 /// Stands for a name that was refused; never leaves this module, because the problem does.

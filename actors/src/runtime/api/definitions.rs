@@ -9,7 +9,7 @@ use super::queries::store_away;
 use super::{Accepted, Api, ApiError, CommandKind};
 use crate::domain::aggregate::Aggregate as _;
 use crate::domain::ids::{Name, StreamId};
-use crate::domain::pipeline::{Definition, PipelineCommand, read_definition, validate};
+use crate::domain::pipeline::{Definition, PipelineCommand, read_leniently, validate};
 use crate::domain::plugin::{Manifest, Plugin, PluginCommand, Status, read_manifest};
 use crate::domain::problem::Problems;
 use crate::domain::reader::nearest;
@@ -71,7 +71,7 @@ impl Api {
     /// Reads a definition and checks it against the plugins it names.
     async fn sound_definition(&self, payload: &Value, id: Option<&str>) -> Result<Definition, ApiError> {
         let payload = named(payload, id.unwrap_or_default())?;
-        let definition = read_definition(&payload).map_err(ApiError::Invalid)?;
+        let (definition, mut problems) = read_leniently(&payload);
         let programs = || definition.steps.iter().flat_map(|step| &step.pipe);
         let mut plugins: BTreeMap<Name, Manifest> = BTreeMap::new();
         for program in programs() {
@@ -79,14 +79,15 @@ impl Api {
                 plugins.extend(self.usable_plugin(&program.plugin).await?);
             }
         }
-        if programs().any(|program| !plugins.contains_key(&program.plugin)) {
-            let unknown =
-                programs().map(|program| &program.plugin).filter(|name| !plugins.contains_key(name));
-            let similar = self.similar_plugins(unknown).await?;
-            plugins.extend(similar);
+        let unknown: Vec<&Name> =
+            programs().map(|program| &program.plugin).filter(|name| !plugins.contains_key(name)).collect();
+        if !unknown.is_empty() {
+            plugins.extend(self.similar_plugins(&unknown).await?);
         }
-        validate(&definition, &plugins).map_err(ApiError::Invalid)?;
-        Ok(definition)
+        if let Err(later) = validate(&definition, &plugins) {
+            problems.add_later(later);
+        }
+        problems.into_result(definition).map_err(ApiError::Invalid)
     }
 
     /// A plugin that may be named in a definition.
@@ -97,16 +98,13 @@ impl Api {
     }
 
     /// For names that no plugin has, the plugins that were perhaps meant: the refusal can then suggest them.
-    async fn similar_plugins<'n>(
-        &self,
-        unknown: impl Iterator<Item = &'n Name>,
-    ) -> Result<BTreeMap<Name, Manifest>, ApiError> {
+    async fn similar_plugins(&self, unknown: &[&Name]) -> Result<BTreeMap<Name, Manifest>, ApiError> {
         let (category, order) = (Plugin::CATEGORY, StreamOrder::Ascending);
         let streams = self.services.shared.store.list_streams(category, None, order, SUGGESTIONS).await;
         let streams = streams.map_err(store_away)?;
         let names: Vec<&str> = streams.iter().map(StreamId::id).collect();
         let mut similar = BTreeMap::new();
-        for name in unknown.filter_map(|name| nearest(name.as_str(), &names)) {
+        for name in unknown.iter().filter_map(|name| nearest(name.as_str(), &names)) {
             if let Ok(name) = Name::new(name) {
                 similar.extend(self.usable_plugin(&name).await?);
             }
