@@ -2,6 +2,8 @@
 //! program sees is what is asserted; nothing in here looks behind the interface. The programs are built, and
 //! PostgreSQL is given, by `cargo xtask test`.
 
+#![expect(clippy::unwrap_used, reason = "the helpers of tests may panic, as tests do")]
+
 mod bad_files;
 mod bad_programs;
 mod bad_requests;
