@@ -16,6 +16,7 @@ pub mod committer;
 pub mod inspect;
 mod live;
 pub mod node;
+mod recovery;
 mod restart;
 mod retry;
 mod runner;
