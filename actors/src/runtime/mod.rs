@@ -13,6 +13,7 @@ pub mod aggregate;
 pub mod api;
 mod bookmark;
 pub mod committer;
+mod follow;
 pub mod inspect;
 mod live;
 pub mod node;

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::admission::Permits;
 use super::aggregate::SubmitError;
+use super::follow::{Follower, follow, follow_admission, follow_draining};
 use super::inspect::Probe;
 use super::live::{Alive, LiveAttempt};
 use super::retry;
@@ -63,7 +64,7 @@ struct Runner {
     correlation_id: CorrelationId,
 }
 
-enum RunnerMsg {
+pub(super) enum RunnerMsg {
     /// Something may have changed.
     Reconcile,
     /// The timer of a step's retry fired.
@@ -93,14 +94,6 @@ impl Drop for LiveWorker {
     fn drop(&mut self) {
         // a worker dies with its runner; dropping the host's future kills its programs
         self.task.abort();
-    }
-}
-
-struct Follower(JoinHandle<()>);
-
-impl Drop for Follower {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 
@@ -321,14 +314,22 @@ impl Runner {
     }
 
     async fn record_end(&self, step: &Name, attempt: u32, end: AttemptEnd) {
-        let command = ExecutionCommand::FinishAttempt {
+        let finish = |cause, report| ExecutionCommand::FinishAttempt {
             step: step.clone(),
             attempt,
-            cause: end.cause,
-            report: Box::new(end.report),
+            cause,
+            report: Box::new(report),
             fraction: self.services.shared.ids.fraction(),
         };
-        if let Err(error) = self.command(command).await {
+        let programs = end.report.programs.clone();
+        let mut recorded = self.command(finish(end.cause, end.report)).await;
+        // unrecorded it would count as lost and be run again and again, each time with the same end
+        if let Err(SubmitError::Rejected(Rejection::Invalid(problems))) = &recorded {
+            let why = format!("what step {step} reported cannot be recorded: {problems}");
+            let report = AttemptReport { programs, ..AttemptReport::default() };
+            recorded = self.command(finish(Some(Cause::new(CauseKind::ProtocolError, why)), report)).await;
+        }
+        if let Err(error) = recorded {
             tracing::warn!(execution = %self.id, %step, attempt, %error, "the end of an attempt was not recorded");
         }
     }
@@ -379,42 +380,4 @@ impl Runner {
             Err(error) => Err(error),
         }
     }
-}
-
-/// Sends a message when what the pipeline means for an execution that waits has changed: whether it may begin, and
-/// whom it replaces. Other changes must not wake the many that wait.
-fn follow_admission(
-    mut changes: watch::Receiver<Arc<Pipeline>>,
-    id: ExecutionId,
-    runner: ActorRef<RunnerMsg>,
-) -> Follower {
-    let standing = move |pipeline: &Pipeline| (pipeline.admits(id), pipeline.replaced_by(id).len());
-    let mut known = standing(&changes.borrow());
-    Follower(tokio::spawn(async move {
-        while let Ok(pipeline) = changes.wait_for(|pipeline| standing(pipeline) != known).await {
-            known = standing(&pipeline);
-            drop(pipeline);
-            if runner.cast(RunnerMsg::Reconcile).is_err() {
-                break;
-            }
-        }
-    }))
-}
-
-/// Sends a message for each change, until the state's owner or the runner is gone.
-fn follow<T: Send + Sync + 'static>(
-    mut changes: watch::Receiver<T>,
-    runner: ActorRef<RunnerMsg>,
-) -> Follower {
-    Follower(tokio::spawn(async move {
-        while changes.changed().await.is_ok() && runner.cast(RunnerMsg::Reconcile).is_ok() {}
-    }))
-}
-
-/// Sends a message when the node begins to drain.
-fn follow_draining(draining: CancellationToken, runner: ActorRef<RunnerMsg>) -> Follower {
-    Follower(tokio::spawn(async move {
-        draining.cancelled().await;
-        runner.cast(RunnerMsg::Reconcile).unwrap_or_default();
-    }))
 }

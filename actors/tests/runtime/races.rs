@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use flexcore_actors::domain::ids::{ExecutionId, StreamId};
-use flexcore_actors::limits::COMMIT_RESENDS;
+use flexcore_actors::domain::ids::{CommandId, ExecutionId, StreamId};
+use flexcore_actors::limits::{COMMIT_RESENDS, MAX_EVENT_BYTES};
 use flexcore_actors::ports::clock::System;
 use flexcore_actors::ports::{EventStore, IdSource};
 use flexcore_actors::runtime::api::{ApiError, CommandKind, ExecutionFilter, PageRequest};
@@ -261,4 +261,43 @@ async fn a_paused_pipeline_begins_nothing_that_waits() {
     let view = world.until(second, |view| view.status == "running").await;
     let resumed = world.events().await.into_iter().find(|e| e.kind == "PipelineResumed").unwrap();
     assert!(view.started_at.unwrap() >= resumed.recorded_at, "it began while its pipeline was paused");
+}
+
+#[tokio::test]
+async fn an_end_too_large_to_be_stored_fails_its_attempt_and_says_so() {
+    let world = World::with_tap().await;
+    let mut large = step("a", json!([{"result_bytes": MAX_EVENT_BYTES}]));
+    large["retry"]["attempts"] = json!(1);
+    let view = world.ended(world.start(json!([large])).await).await;
+    let cause = view.cause.unwrap();
+    assert_eq!((view.status, view.steps[0].attempts.len()), ("failed", 1));
+    assert_eq!(cause.kind.as_str(), "protocol_error");
+    assert!(cause.message.contains("at most"), "{}", cause.message);
+    assert_eq!(view.steps[0].attempts[0].programs.len(), 1, "what is small is kept");
+}
+
+#[tokio::test]
+async fn a_repeated_command_gets_its_first_answer_although_the_world_has_changed() {
+    let world = World::with_tap().await;
+    let steps = json!([step("a", json!([]))]);
+    let create = json!({ "steps": steps });
+    let id = || Some(CommandId(uuid::Uuid::now_v7()));
+    let (creates, starts, sets) = (id(), id(), id());
+    let bookmark = json!({"step": "a", "state": {"n": 1}});
+    let firsts = [
+        world.submit_as(CommandKind::CreatePipeline, "p", create.clone(), creates).await.unwrap(),
+        world.submit_as(CommandKind::SetBookmark, "p", bookmark.clone(), sets).await.unwrap(),
+        world.submit_as(CommandKind::StartPipeline, "p", json!({}), starts).await.unwrap(),
+    ];
+    world.ended(firsts[2].execution_id.unwrap()).await;
+    world.until_last("pipeline-p", "PipelineCompleted").await;
+    let other = json!({"steps": [step("b", json!([]))], "parameters": {"day": {"type": "string"}}});
+    world.ok(CommandKind::RevisePipeline, "p", other).await;
+    world.ok(CommandKind::RetirePlugin, "tap", json!({})).await;
+    let seconds = [
+        world.submit_as(CommandKind::CreatePipeline, "p", create, creates).await.unwrap(),
+        world.submit_as(CommandKind::SetBookmark, "p", bookmark, sets).await.unwrap(),
+        world.submit_as(CommandKind::StartPipeline, "p", json!({}), starts).await.unwrap(),
+    ];
+    assert_eq!(firsts, seconds);
 }

@@ -299,7 +299,7 @@ struct FirstAnswer {
 }
 
 /// The first answer of a repeated command.
-fn from_first(committed: &Committed) -> Submitted {
+pub fn from_first(committed: &Committed) -> Submitted {
     let first = from_bytes(&committed.answer);
     let FirstAnswer { version, answer } =
         first.unwrap_or(FirstAnswer { version: committed.first_version, answer: Answer::default() });

@@ -382,7 +382,7 @@ fn read_cursor(cursor: &str, category: Category) -> Result<StreamId, ApiError> {
     stream.map_err(|_| ApiError::Malformed("cursor: not one that a page named as its next_cursor".to_owned()))
 }
 
-fn store_away(error: StoreError) -> ApiError {
+pub(super) fn store_away(error: StoreError) -> ApiError {
     tracing::warn!(error = &error as &dyn std::error::Error, "store cannot be read");
     ApiError::Unavailable { what: "the event store".to_owned(), retry_after: 1 }
 }
