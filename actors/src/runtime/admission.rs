@@ -46,6 +46,7 @@ impl Work {
         stop: &CancellationToken,
     ) -> Result<Manifest, Hindrance> {
         let stream = StreamId::plugin(plugin);
+        let _turn = self.turn(plugin, stop).await?;
         loop {
             let (state, mut changes) = match self.services.plugins.follow(&stream).await {
                 Ok(found) => found,
@@ -71,6 +72,24 @@ impl Work {
                 }
                 Err(error) => self.pause(stop, Some(&mut changes), error.to_string()).await?,
             }
+        }
+    }
+
+    /// One attempt of this node after the other asks a plugin for its permits, in the order they came: the many that
+    /// wait neither crowd its mailbox at each change, nor pass one that needs more permits than they do.
+    async fn turn(
+        &self,
+        plugin: &Name,
+        stop: &CancellationToken,
+    ) -> Result<tokio::sync::OwnedMutexGuard<()>, Hindrance> {
+        let turn = Arc::clone(&self.services.turns.entry(plugin.clone()).or_default());
+        if let Ok(mine) = Arc::clone(&turn).try_lock_owned() {
+            return Ok(mine);
+        }
+        self.live.wait_for(Some(format!("other attempts wait for plugin {plugin} before it")));
+        tokio::select! {
+            () = stop.cancelled() => Err(Hindrance::Stopped),
+            mine = turn.lock_owned() => Ok(mine),
         }
     }
 

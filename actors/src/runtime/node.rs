@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use dashmap::DashMap;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -123,6 +124,7 @@ impl Node {
             pipelines: Directory::new(tree.pipelines.clone(), Arc::clone(&shared)),
             executions: Directory::new(tree.executions.clone(), Arc::clone(&shared)),
             plugins: Directory::new(tree.plugins.clone(), Arc::clone(&shared)),
+            turns: DashMap::new(),
             draining: CancellationToken::new(),
             shared,
         });

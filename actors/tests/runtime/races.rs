@@ -301,3 +301,14 @@ async fn a_repeated_command_gets_its_first_answer_although_the_world_has_changed
     ];
     assert_eq!(firsts, seconds);
 }
+
+#[tokio::test]
+async fn a_freed_permit_wakes_one_of_the_many_that_wait_for_it() {
+    let world = World::new().await;
+    world.ok(CommandKind::RegisterPlugin, "tap", plugin("tap", 1)).await;
+    let steps: Vec<_> = (0..100).map(|n| step(&format!("s{n}"), json!([]))).collect();
+    let view = world.ended(world.start(json!(steps)).await).await;
+    assert_eq!(view.status, "completed");
+    let handled = world.api.aggregate(&"plugin-tap".parse().unwrap()).unwrap().handled;
+    assert!(handled < 1_000, "{handled} messages for 100 permits");
+}
