@@ -38,11 +38,13 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 pub const RECOVERY_PAGE: usize = 1_000;
 /// How often an aggregate reloads and decides again after losing a race for its version.
 pub const CONFLICT_RETRIES: u32 = 5;
+/// The pause before an aggregate loads a state that it had to drop and that others follow.
+pub const RELOAD_PAUSE: Duration = Duration::from_millis(500);
 /// Aggregates of one kind in memory: about 7 KB each beside their state.
 pub const MAX_RESIDENT: usize = 20_000;
 /// An aggregate that nobody spoke to for this long leaves memory.
 pub const PASSIVATE_AFTER: Duration = Duration::from_secs(120);
-/// How often idle aggregates are looked for.
+/// How often idle aggregates, and open executions that nobody runs, are looked for.
 pub const PASSIVATE_SWEEP: Duration = Duration::from_secs(10);
 
 /// Failures of one child within [`RESTART_WINDOW`] that quarantine it.

@@ -1,7 +1,7 @@
 //! What a worker needs of others before it starts programs, and gives back afterwards: the permits of plugins.
 //! Everything it takes commits only while its execution is not cancelled (S7).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -18,9 +18,6 @@ use crate::domain::outcome::{Cause, CauseKind, Usage};
 use crate::domain::plugin::{AttemptId, Manifest, Plugin, PluginCommand};
 use crate::limits::WAIT_POLL;
 use crate::ports::plugin_host::AttemptEnd;
-
-/// How long to wait for the state that a lost guard says is there.
-const GUARD_PAUSE: std::time::Duration = std::time::Duration::from_millis(1);
 
 impl Work {
     /// Takes the permits of all plugins, by name, so that two steps never hold each other's.
@@ -49,6 +46,7 @@ impl Work {
         stop: &CancellationToken,
     ) -> Result<Manifest, Hindrance> {
         let stream = StreamId::plugin(plugin);
+        let _turn = self.turn(plugin, stop).await?;
         loop {
             let (state, mut changes) = match self.services.plugins.follow(&stream).await {
                 Ok(found) => found,
@@ -77,6 +75,24 @@ impl Work {
         }
     }
 
+    /// One attempt of this node after the other asks a plugin for its permits, in the order they came: the many that
+    /// wait neither crowd its mailbox at each change, nor pass one that needs more permits than they do.
+    async fn turn(
+        &self,
+        plugin: &Name,
+        stop: &CancellationToken,
+    ) -> Result<tokio::sync::OwnedMutexGuard<()>, Hindrance> {
+        let turn = Arc::clone(&self.services.turns.entry(plugin.clone()).or_default());
+        if let Ok(mine) = Arc::clone(&turn).try_lock_owned() {
+            return Ok(mine);
+        }
+        self.live.wait_for(Some(format!("other attempts wait for plugin {plugin} before it")));
+        tokio::select! {
+            () = stop.cancelled() => Err(Hindrance::Stopped),
+            mine = turn.lock_owned() => Ok(mine),
+        }
+    }
+
     fn unknown_plugin(&self, plugin: &Name) -> Hindrance {
         Hindrance::Cause(Cause::new(
             CauseKind::StartFailed,
@@ -86,6 +102,17 @@ impl Work {
 
     fn attempt_id(&self) -> AttemptId {
         AttemptId { execution: self.id, step: self.step.name.clone(), attempt: self.attempt }
+    }
+
+    /// The permits of these plugins.
+    pub(super) fn permits(&self, plugins: Vec<Name>) -> Permits {
+        let (services, correlation_id) = (Arc::clone(&self.services), self.correlation_id);
+        Permits {
+            services,
+            correlation_id,
+            attempt: self.attempt_id(),
+            plugins: plugins.into_iter().collect(),
+        }
     }
 
     /// Waits for a change, or a while; fails when the attempt is stopped.
@@ -112,8 +139,36 @@ impl Work {
         }
     }
 
+    /// Submits a command that commits only while the execution is not cancelled (S7).
+    async fn guarded<A: Aggregate>(
+        &self,
+        directory: &Directory<A>,
+        stream: &StreamId,
+        command: A::Command,
+    ) -> Result<(), SubmitError> {
+        guarded(&self.services, &self.execution, self.id, self.correlation_id, directory, stream, command)
+            .await
+    }
+}
+
+/// The permits that an attempt holds or may hold.
+pub(super) struct Permits {
+    pub services: Arc<Services>,
+    pub correlation_id: CorrelationId,
+    pub attempt: AttemptId,
+    pub plugins: BTreeSet<Name>,
+}
+
+impl Permits {
+    /// Gives all of them back; those that are not held are left alone.
+    pub(super) async fn give_back_all(&self, end: &AttemptEnd) {
+        for plugin in &self.plugins {
+            self.give_back(plugin, end).await;
+        }
+    }
+
     /// Records that everything started of a plugin is gone. Tried until it is stored: a permit must not leak.
-    pub(super) async fn give_back(&self, plugin: &Name, end: &AttemptEnd) {
+    async fn give_back(&self, plugin: &Name, end: &AttemptEnd) {
         let of_it = || end.report.programs.iter().filter(|p| p.plugin == *plugin);
         let usage = of_it().fold(Usage::default(), |sum, p| Usage {
             wall_ms: sum.wall_ms.max(p.usage.wall_ms),
@@ -124,7 +179,7 @@ impl Work {
         // without a program of its own to blame, an attempt that failed before the start is nobody's crash
         let cause = own.or_else(|| end.cause.clone().filter(|_| of_it().all(|p| p.pid.is_none())));
         let command = PluginCommand::Complete {
-            attempt: self.attempt_id(),
+            attempt: self.attempt.clone(),
             incarnation: self.services.incarnation,
             cause,
             usage,
@@ -135,19 +190,9 @@ impl Work {
             self.services.command(&self.services.plugins, &stream, command.clone(), request.clone())
         });
         if let Err(error) = given.await {
-            tracing::warn!(execution = %self.id, %plugin, %error, "the end of a plugin execution was not recorded");
+            let execution = self.attempt.execution;
+            tracing::warn!(%execution, %plugin, %error, "the end of a plugin execution was not recorded");
         }
-    }
-
-    /// Submits a command that commits only while the execution is not cancelled (S7).
-    async fn guarded<A: Aggregate>(
-        &self,
-        directory: &Directory<A>,
-        stream: &StreamId,
-        command: A::Command,
-    ) -> Result<(), SubmitError> {
-        guarded(&self.services, &self.execution, self.id, self.correlation_id, directory, stream, command)
-            .await
     }
 }
 
@@ -162,8 +207,8 @@ pub(super) async fn guarded<A: Aggregate>(
     stream: &StreamId,
     command: A::Command,
 ) -> Result<(), SubmitError> {
+    let mut state = Arc::clone(&execution.borrow());
     loop {
-        let state = Arc::clone(&execution.borrow());
         if state.cancel_requested || state.ended() {
             return Err(Rejection::Stale("the execution was cancelled".to_owned()).into());
         }
@@ -171,8 +216,14 @@ pub(super) async fn guarded<A: Aggregate>(
         let request = InternalRequest { guard, ..InternalRequest::of(correlation_id) };
         match services.command(directory, stream, command.clone(), request).await {
             Ok(_) => return Ok(()),
-            // the execution moved on: its watch shows the new version as soon as that commit was applied
-            Err(SubmitError::GuardFailed) => tokio::time::sleep(GUARD_PAUSE).await,
+            // the execution moved on: its actor answers when it has applied (or, if need be, reloaded) that
+            Err(SubmitError::GuardFailed) => {
+                let newer = services.executions.read(&StreamId::execution(id)).await?;
+                if newer.version == state.version {
+                    return Err(SubmitError::Unavailable(format!("execution {id} is behind its events")));
+                }
+                state = newer;
+            }
             Err(error) => return Err(error),
         }
     }

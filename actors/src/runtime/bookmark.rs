@@ -16,6 +16,7 @@ use crate::domain::execution::Execution;
 use crate::domain::ids::{CorrelationId, ExecutionId, Name, StreamId};
 use crate::domain::outcome::{Cause, CauseKind};
 use crate::domain::pipeline::{BookmarkAdvanced, Pipeline, PipelineCommand};
+use crate::ports::BoxFuture;
 
 /// A bookmark found when it was acquired.
 pub(super) struct Found {
@@ -25,6 +26,15 @@ pub(super) struct Found {
 
 /// The one writer of a bookmark while its attempt runs.
 pub(super) struct BookmarkWriter {
+    held: Held,
+    changes: Option<watch::Receiver<Arc<Pipeline>>>,
+    sequence: u64,
+    pending: Option<Value>,
+}
+
+/// The bookmark and who holds it.
+#[derive(Clone)]
+struct Held {
     services: Arc<Services>,
     execution: watch::Receiver<Arc<Execution>>,
     id: ExecutionId,
@@ -33,14 +43,11 @@ pub(super) struct BookmarkWriter {
     name: String,
     step: Name,
     attempt: u32,
-    changes: Option<watch::Receiver<Arc<Pipeline>>>,
-    sequence: u64,
-    pending: Option<Value>,
 }
 
 impl BookmarkWriter {
     pub(super) fn new(work: &Work, pipeline: Name, name: String) -> Self {
-        Self {
+        let held = Held {
             services: Arc::clone(&work.services),
             execution: work.execution.clone(),
             id: work.id,
@@ -49,25 +56,24 @@ impl BookmarkWriter {
             name,
             step: work.step.name.clone(),
             attempt: work.attempt,
-            changes: None,
-            sequence: 0,
-            pending: None,
-        }
+        };
+        Self { held, changes: None, sequence: 0, pending: None }
     }
 
     /// Takes the bookmark for this attempt; answers what it holds.
     pub(super) async fn acquire(&mut self) -> Result<Option<Found>, SubmitError> {
+        let held = &self.held;
         let command = PipelineCommand::AcquireBookmark {
-            name: self.name.clone(),
-            step: self.step.clone(),
-            execution: self.id,
-            attempt: self.attempt,
+            name: held.name.clone(),
+            step: held.step.clone(),
+            execution: held.id,
+            attempt: held.attempt,
         };
-        let (_, changes) = self.pipelines().follow(&self.stream).await?;
+        let (_, changes) = held.pipelines().follow(&held.stream).await?;
         self.changes = Some(changes);
-        self.guarded(command).await?;
-        let pipeline = self.pipelines().read(&self.stream).await?;
-        let bookmark = pipeline.bookmarks.get(&self.name);
+        held.guarded(command).await?;
+        let pipeline = held.pipelines().read(&held.stream).await?;
+        let bookmark = pipeline.bookmarks.get(&held.name);
         Ok(bookmark.and_then(|b| Some(Found { state: b.state.clone()?, reached_by: b.reached_by })))
     }
 
@@ -82,21 +88,25 @@ impl BookmarkWriter {
         self.pending = Some(state);
     }
 
-    /// Stores the latest state, if there is a new one.
-    ///
-    /// # Errors
-    /// Why the bookmark can no longer be moved by this attempt, which must fail with it: what it does from here on
+    /// Stores the latest state, if there is a new one; newer states may be reached meanwhile. The store fails with
+    /// why the bookmark can no longer be moved by this attempt, which must fail with it: what it does from here on
     /// would be done again.
-    pub(super) async fn store(&mut self) -> Result<(), Cause> {
-        let Some(state) = self.pending.take() else { return Ok(()) };
+    pub(super) fn store_latest(&mut self) -> Option<BoxFuture<'static, Result<(), Cause>>> {
+        let (state, held) = (self.pending.take()?, self.held.clone());
         let advanced = BookmarkAdvanced {
-            name: self.name.clone(),
-            step: self.step.clone(),
-            execution: self.id,
-            attempt: self.attempt,
+            name: held.name.clone(),
+            step: held.step.clone(),
+            execution: held.id,
+            attempt: held.attempt,
             sequence: self.sequence,
             state,
         };
+        Some(Box::pin(async move { held.store(advanced).await }))
+    }
+}
+
+impl Held {
+    async fn store(&self, advanced: BookmarkAdvanced) -> Result<(), Cause> {
         let command = PipelineCommand::AdvanceBookmark(Box::new(advanced));
         let stored = retry::until_known(&self.services, "bookmark", || self.guarded(command.clone())).await;
         stored.map_err(|error| match error {

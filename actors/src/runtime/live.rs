@@ -70,8 +70,10 @@ pub struct Live {
     pub records: AtomicU64,
     /// Bytes relayed by attempts that have ended.
     pub bytes: AtomicU64,
-    /// Runners alive.
-    pub running: AtomicU64,
+    /// Runners alive: between its spawn and its end of whatever kind each holds an [`Alive`].
+    running: AtomicU64,
+    /// Executions with a supervised runner, be it alive, backing off or quarantined.
+    claimed: DashMap<ExecutionId, ()>,
 }
 
 impl Live {
@@ -80,7 +82,33 @@ impl Live {
     pub fn show(self: &Arc<Self>, execution: ExecutionId, step: &Name, attempt: &Arc<LiveAttempt>) -> Shown {
         let key = (execution, step.clone());
         self.attempts.insert(key.clone(), Arc::clone(attempt));
-        Shown { live: Arc::clone(self), key }
+        Shown { live: Arc::clone(self), key, attempt: Arc::clone(attempt) }
+    }
+
+    /// How many runners are alive.
+    #[must_use]
+    pub fn runners(&self) -> u64 {
+        self.running.load(Relaxed)
+    }
+
+    /// Counts a runner until the guard is dropped, however the runner ends.
+    #[must_use]
+    pub fn alive(self: &Arc<Self>) -> Alive {
+        self.running.fetch_add(1, Relaxed);
+        Alive(Arc::clone(self))
+    }
+
+    /// The one claim to run an execution on this node; `None` while someone has it.
+    #[must_use]
+    pub fn claim(self: &Arc<Self>, execution: ExecutionId) -> Option<Claim> {
+        let free = self.claimed.insert(execution, ()).is_none();
+        free.then(|| Claim { live: Arc::clone(self), execution })
+    }
+
+    /// Whether someone has the claim to run an execution.
+    #[must_use]
+    pub fn is_claimed(&self, execution: ExecutionId) -> bool {
+        self.claimed.contains_key(&execution)
     }
 
     /// The attempt of a step that runs now.
@@ -94,13 +122,35 @@ impl Live {
 pub struct Shown {
     live: Arc<Live>,
     key: (ExecutionId, Name),
+    attempt: Arc<LiveAttempt>,
 }
 
 impl Drop for Shown {
     fn drop(&mut self) {
-        if let Some((_, attempt)) = self.live.attempts.remove(&self.key) {
-            self.live.records.fetch_add(Progress::get(&attempt.progress.records), Relaxed);
-            self.live.bytes.fetch_add(Progress::get(&attempt.progress.bytes), Relaxed);
-        }
+        // the next attempt may be shown already when this one was torn down with its runner
+        self.live.attempts.remove_if(&self.key, |_, shown| Arc::ptr_eq(shown, &self.attempt));
+        self.live.records.fetch_add(Progress::get(&self.attempt.progress.records), Relaxed);
+        self.live.bytes.fetch_add(Progress::get(&self.attempt.progress.bytes), Relaxed);
+    }
+}
+
+/// A runner that is alive.
+pub struct Alive(Arc<Live>);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Relaxed);
+    }
+}
+
+/// The claim to run an execution, until it is dropped.
+pub struct Claim {
+    live: Arc<Live>,
+    execution: ExecutionId,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.live.claimed.remove(&self.execution);
     }
 }

@@ -1,9 +1,9 @@
 //! A node: builds the tree of supervisors, takes over what was open when it starts, and drains when it ends.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use dashmap::DashMap;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -13,12 +13,11 @@ use super::api::Api;
 use super::committer::Committer;
 use super::inspect::Inspector;
 use super::live::Live;
-use super::runner;
-use super::services::{InternalRequest, Services};
+use super::recovery::{Orphans, take_over};
+use super::services::Services;
 use super::supervisor::SupervisorHandle;
-use crate::domain::ids::{Category, CorrelationId, ExecutionId, Incarnation, StreamId, Version};
-use crate::domain::plugin::PluginCommand;
-use crate::limits::{PASSIVATE_AFTER, PASSIVATE_SWEEP, RECOVERY_PAGE};
+use crate::domain::ids::{Incarnation, StreamId};
+use crate::limits::{PASSIVATE_AFTER, PASSIVATE_SWEEP};
 use crate::ports::event_store::StoreError;
 use crate::ports::{Clock, EventStore, IdSource, LogStore, PluginHost};
 
@@ -125,11 +124,12 @@ impl Node {
             pipelines: Directory::new(tree.pipelines.clone(), Arc::clone(&shared)),
             executions: Directory::new(tree.executions.clone(), Arc::clone(&shared)),
             plugins: Directory::new(tree.plugins.clone(), Arc::clone(&shared)),
+            turns: DashMap::new(),
             draining: CancellationToken::new(),
             shared,
         });
         take_over(&services, &tree.runners).await?;
-        let sweeper = tokio::spawn(sweep(Arc::clone(&services)));
+        let sweeper = tokio::spawn(sweep(Arc::clone(&services), tree.runners.clone()));
         let started_at = services.shared.clock.now();
         let api = Api::new(Arc::clone(&services), tree.clone(), started_at);
         Ok(Self { api, services, tree, sweeper })
@@ -155,15 +155,16 @@ impl Node {
     pub async fn shutdown(self, grace: Duration) {
         self.services.draining.cancel();
         self.sweeper.abort();
+        let deadline = Instant::now() + grace;
         let idle = async {
-            while self.services.live.running.load(Relaxed) > 0 {
+            while self.services.live.runners() > 0 {
                 tokio::time::sleep(DRAIN_POLL).await;
             }
         };
         if tokio::time::timeout(grace, idle).await.is_err() {
             tracing::warn!(?grace, "executions did not end in time and are killed");
         }
-        self.tree.fell().await;
+        self.tree.fell(deadline).await;
     }
 }
 
@@ -182,7 +183,8 @@ impl Tree {
         })
     }
 
-    async fn fell(&self) {
+    /// Ends everything; what has not ended by `deadline` is killed.
+    async fn fell(&self, deadline: Instant) {
         let order = [
             &self.runners,
             &self.executions,
@@ -192,64 +194,19 @@ impl Tree {
             &self.root,
         ];
         for supervisor in order {
-            supervisor.drain().await;
+            supervisor.drain(deadline.saturating_duration_since(Instant::now())).await;
         }
     }
 }
 
-/// Goes on with what was open: permits of earlier lives are given back, then each open execution gets its runner.
-async fn take_over(services: &Arc<Services>, runners: &SupervisorHandle) -> Result<(), StartError> {
-    let mut executions = Vec::new();
-    let mut after = None;
-    loop {
-        let page = services.shared.store.wakeups(after.as_ref(), RECOVERY_PAGE).await?;
-        after = page.last().map(|wakeup| wakeup.stream.clone());
-        let full = page.len() == RECOVERY_PAGE;
-        for wakeup in page {
-            match wakeup.stream.category() {
-                Category::Plugin => lose_permits(services, &wakeup.stream).await?,
-                Category::Execution => executions.push(wakeup.stream),
-                Category::Pipeline | Category::External => {}
-            }
-        }
-        if !full {
-            break;
-        }
-    }
-    if !executions.is_empty() {
-        tracing::info!(executions = executions.len(), "open executions are taken over");
-    }
-    for stream in executions {
-        let correlation_id = correlation_of(services, &stream).await?;
-        let id: ExecutionId = stream.id().parse().map_err(|_| StartError::Recovery {
-            what: stream.clone(),
-            reason: "its name holds no execution id".to_owned(),
-        })?;
-        runner::start(Arc::clone(services), runners, id, correlation_id).await;
-    }
-    Ok(())
-}
-
-async fn lose_permits(services: &Services, stream: &StreamId) -> Result<(), StartError> {
-    let command = PluginCommand::LoseOthers { survivor: services.incarnation };
-    let request = InternalRequest::of(CorrelationId(services.shared.ids.uuid()));
-    let lost = services.command(&services.plugins, stream, command, request).await;
-    lost.map(drop).map_err(|error| StartError::Recovery { what: stream.clone(), reason: error.to_string() })
-}
-
-/// The correlation of what started an execution: that of its first event.
-async fn correlation_of(services: &Services, stream: &StreamId) -> Result<CorrelationId, StoreError> {
-    let first = services.shared.store.read_stream(stream, Version(0), 1).await?;
-    let fresh = || CorrelationId(services.shared.ids.uuid());
-    Ok(first.first().map_or_else(fresh, |event| event.origin.correlation_id))
-}
-
-/// Lets idle aggregates leave memory, for as long as the node lives.
-async fn sweep(services: Arc<Services>) {
+/// Lets idle aggregates leave memory and takes care of executions that nobody runs, for as long as the node lives.
+async fn sweep(services: Arc<Services>, runners: SupervisorHandle) {
+    let mut orphans = Orphans::default();
     loop {
         tokio::time::sleep(PASSIVATE_SWEEP).await;
         services.pipelines.passivate(PASSIVATE_AFTER);
         services.executions.passivate(PASSIVATE_AFTER);
         services.plugins.passivate(PASSIVATE_AFTER);
+        orphans.adopt(&services, &runners).await;
     }
 }

@@ -1,6 +1,6 @@
 //! When a supervisor starts a failed child again, and when it gives up. Pure: time is an argument.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::limits::{
@@ -26,7 +26,7 @@ pub struct RestartWindow {
 impl RestartWindow {
     /// The child failed `now`. `fraction` in 0..1 spreads restarts of many children by up to a quarter.
     pub fn failed(&mut self, now: Instant, fraction: f64) -> Verdict {
-        forget_before(&mut self.failures, now, RESTART_WINDOW);
+        forget_before(&mut self.failures, now, RESTART_WINDOW, |at| *at);
         self.failures.push_back(now);
         let failures = u32::try_from(self.failures.len()).unwrap_or(u32::MAX);
         if failures >= RESTARTS {
@@ -46,22 +46,23 @@ impl RestartWindow {
 /// The recent failures of all children of a supervisor.
 #[derive(Debug, Default)]
 pub struct Escalation {
-    failures: VecDeque<Instant>,
+    /// When which child failed.
+    failures: VecDeque<(Instant, u64)>,
 }
 
 impl Escalation {
-    /// A child failed `now`; `children` is how many there are. True when so many failed lately that the cause is
-    /// likely not theirs: the supervisor itself has to fail.
-    pub fn failed(&mut self, now: Instant, children: usize) -> bool {
-        forget_before(&mut self.failures, now, ESCALATION_WINDOW);
-        self.failures.push_back(now);
-        let failures = self.failures.len();
-        failures >= ESCALATION_CHILDREN && failures * ESCALATION_SHARE > children
+    /// The child `child` failed `now`; `children` is how many there are. True when so many of them failed lately that
+    /// the cause is likely not theirs: the supervisor itself has to fail. One that fails again and again counts once.
+    pub fn failed(&mut self, now: Instant, child: u64, children: usize) -> bool {
+        forget_before(&mut self.failures, now, ESCALATION_WINDOW, |(at, _)| *at);
+        self.failures.push_back((now, child));
+        let failed = self.failures.iter().map(|(_, child)| child).collect::<HashSet<_>>().len();
+        failed >= ESCALATION_CHILDREN && failed * ESCALATION_SHARE > children
     }
 }
 
-fn forget_before(failures: &mut VecDeque<Instant>, now: Instant, window: Duration) {
-    while failures.front().is_some_and(|at| now.duration_since(*at) >= window) {
+fn forget_before<T>(failures: &mut VecDeque<T>, now: Instant, window: Duration, at: fn(&T) -> Instant) {
+    while failures.front().is_some_and(|failure| now.duration_since(at(failure)) >= window) {
         failures.pop_front();
     }
 }
@@ -94,13 +95,15 @@ mod tests {
     #[test]
     fn escalation_needs_many_and_a_share() {
         let start = Instant::now();
-        let escalates = |children: usize, failures: usize| {
+        let escalates = |children: usize, failures: u64| {
             let mut escalation = Escalation::default();
-            (0..failures).map(|_| escalation.failed(start, children)).last().unwrap()
+            (0..failures).map(|child| escalation.failed(start, child, children)).last().unwrap()
         };
         assert!(!escalates(9, 9), "fewer than ten failures never escalate");
         assert!(!escalates(100, 20), "a fifth is not over a fifth");
         assert!(escalates(100, 21));
         assert!(escalates(10, 10));
+        let mut escalation = Escalation::default();
+        assert!((0..100).all(|n| !escalation.failed(start, n % 2, 2)), "two sick children are not ten");
     }
 }

@@ -12,9 +12,11 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::admission::Permits;
 use super::aggregate::SubmitError;
+use super::follow::{Follower, follow, follow_admission, follow_draining};
 use super::inspect::Probe;
-use super::live::LiveAttempt;
+use super::live::{Alive, LiveAttempt};
 use super::retry;
 use super::services::{InternalRequest, Services};
 use super::supervisor::{Child, SupervisorHandle};
@@ -23,20 +25,25 @@ use crate::domain::aggregate::Rejection;
 use crate::domain::execution::{Action, Execution, ExecutionCommand, Phase};
 use crate::domain::ids::{CommandId, CorrelationId, ExecutionId, Name, StreamId};
 use crate::domain::outcome::{AttemptReport, Cause, CauseKind};
-use crate::domain::pipeline::{OnConflict, Outcome, PipelineCommand};
+use crate::domain::pipeline::{Outcome, Pipeline, PipelineCommand, Step};
+use crate::domain::plugin::AttemptId;
+use crate::limits::WAIT_POLL;
 use crate::ports::BoxFuture;
 use crate::ports::plugin_host::AttemptEnd;
 
-/// Starts a runner for an execution below `supervisor`.
+/// Starts a runner for an execution below `supervisor`; does nothing when it has one.
 pub(super) async fn start(
     services: Arc<Services>,
     supervisor: &SupervisorHandle,
     id: ExecutionId,
     correlation_id: CorrelationId,
 ) {
+    let Some(claim) = services.live.claim(id) else { return };
     let probe = supervisor.probe(&format!("runner-{id}"), "runner");
     let shared = Arc::clone(&probe);
     let spawn = Arc::new(move |supervisor| {
+        // the supervisor drops this closure, and the claim with it, when it forgets the runner
+        let _ = &claim;
         let (services, probe) = (Arc::clone(&services), Arc::clone(&shared));
         let spawned: BoxFuture<'static, _> = Box::pin(async move {
             let runner = Runner { services, probe, id, stream: StreamId::execution(id), correlation_id };
@@ -57,21 +64,24 @@ struct Runner {
     correlation_id: CorrelationId,
 }
 
-enum RunnerMsg {
+pub(super) enum RunnerMsg {
     /// Something may have changed.
     Reconcile,
+    /// The timer of a step's retry fired.
+    Due(Name),
     /// A worker is done.
     Ended { step: Name, attempt: u32, end: Box<AttemptEnd> },
 }
 
-#[derive(Default)]
 struct State {
+    _alive: Alive,
     live: HashMap<Name, LiveWorker>,
     /// Timers of retries that are set, by due time.
     timers: HashMap<Name, Timestamp>,
     /// Tells this actor of changes; ends with it.
     followers: Vec<Follower>,
-    follows_pipeline: bool,
+    /// The pipeline's state as of its last change, while the execution waits to begin.
+    pipeline: Option<watch::Receiver<Arc<Pipeline>>>,
 }
 
 struct LiveWorker {
@@ -87,22 +97,19 @@ impl Drop for LiveWorker {
     }
 }
 
-struct Follower(JoinHandle<()>);
-
-impl Drop for Follower {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
 impl Actor for Runner {
     type Msg = RunnerMsg;
     type State = State;
     type Arguments = ();
 
     async fn pre_start(&self, _: ActorRef<RunnerMsg>, (): ()) -> Result<State, ActorProcessingErr> {
-        self.services.live.running.fetch_add(1, Relaxed);
-        Ok(State::default())
+        Ok(State {
+            _alive: self.services.live.alive(),
+            live: HashMap::new(),
+            timers: HashMap::new(),
+            followers: Vec::new(),
+            pipeline: None,
+        })
     }
 
     async fn handle(
@@ -113,16 +120,16 @@ impl Actor for Runner {
     ) -> Result<(), ActorProcessingErr> {
         self.probe.enqueued();
         let _busy = self.probe.busy();
-        if let RunnerMsg::Ended { step, attempt, end } = message {
-            state.live.remove(&step);
-            self.record_end(&step, attempt, *end).await;
+        match message {
+            RunnerMsg::Reconcile => {}
+            // where the clock lags behind the timer, the retry is not due yet and gets another
+            RunnerMsg::Due(step) => drop(state.timers.remove(&step)),
+            RunnerMsg::Ended { step, attempt, end } => {
+                state.live.remove(&step);
+                self.record_end(&step, attempt, *end).await;
+            }
         }
         self.reconcile(&myself, state).await
-    }
-
-    async fn post_stop(&self, _: ActorRef<RunnerMsg>, _: &mut State) -> Result<(), ActorProcessingErr> {
-        self.services.live.running.fetch_sub(1, Relaxed);
-        Ok(())
     }
 }
 
@@ -154,7 +161,7 @@ impl Runner {
         Ok(())
     }
 
-    /// Begins the execution when its pipeline admits it; otherwise waits for a change of the pipeline.
+    /// Begins the execution when its pipeline admits it; otherwise waits until the pipeline's changes concern it.
     async fn begin(
         &self,
         myself: &ActorRef<RunnerMsg>,
@@ -165,16 +172,17 @@ impl Runner {
             return Ok(());
         }
         if let Some(pipeline) = &execution.pipeline {
-            let stream = StreamId::pipeline(pipeline);
-            let (pipeline, changes) = self.patient(|| self.services.pipelines.follow(&stream)).await?;
-            if !state.follows_pipeline {
-                state.follows_pipeline = true;
-                state.followers.push(follow(changes, myself.clone()));
+            if state.pipeline.is_none() {
+                let stream = StreamId::pipeline(pipeline);
+                let (_, changes) = self.patient(|| self.services.pipelines.follow(&stream)).await?;
+                state.followers.push(follow_admission(changes.clone(), self.id, myself.clone()));
+                state.pipeline = Some(changes);
             }
-            if !pipeline.admits(self.id) {
-                let policy = pipeline.definition.as_ref().map(|d| d.concurrency.on_conflict);
-                if policy == Some(OnConflict::Replace) {
-                    self.replace(&pipeline.open).await;
+            // looked at, not asked: with many that wait, each question would fill the pipeline's mailbox
+            let pipeline = state.pipeline.as_ref().map(|changes| Arc::clone(&changes.borrow()));
+            if let Some(pipeline) = pipeline.filter(|pipeline| !pipeline.admits(self.id)) {
+                if !self.replace(pipeline.replaced_by(self.id)).await {
+                    myself.send_after(WAIT_POLL, || RunnerMsg::Reconcile);
                 }
                 return Ok(());
             }
@@ -184,17 +192,21 @@ impl Runner {
         Ok(())
     }
 
-    /// Cancels the executions before this one.
-    async fn replace(&self, open: &[ExecutionId]) {
-        for other in open.iter().take_while(|id| **id != self.id) {
+    /// Cancels executions that this one replaces; false when that has to be tried again.
+    async fn replace(&self, replaced: &[ExecutionId]) -> bool {
+        let mut done = true;
+        for other in replaced {
             let request = InternalRequest::of(self.correlation_id);
             let stream = StreamId::execution(*other);
             let cancelled =
                 self.services.command(&self.services.executions, &stream, ExecutionCommand::Cancel, request);
             if let Err(error) = cancelled.await {
+                // one that has just ended refuses, which is as good
+                done &= !matches!(error, SubmitError::Unavailable(_) | SubmitError::Overloaded);
                 tracing::info!(execution = %other, %error, "the replaced execution was not cancelled");
             }
         }
+        done
     }
 
     async fn act(
@@ -208,16 +220,19 @@ impl Runner {
         match action {
             Action::Start { .. } if self.services.draining.is_cancelled() => Ok(()),
             Action::Start { step, due: Some(due), .. } if due > self.services.shared.clock.now() => {
-                if state.timers.insert(step, due) != Some(due) {
+                if state.timers.insert(step.clone(), due) != Some(due) {
                     let pause = due.duration_since(self.services.shared.clock.now());
                     let pause = pause.try_into().unwrap_or_default();
-                    myself.send_after(pause, || RunnerMsg::Reconcile);
+                    myself.send_after(pause, || RunnerMsg::Due(step));
                 }
                 Ok(())
             }
             Action::Start { step, attempt, .. } if !state.live.contains_key(&step) => {
                 let node = self.services.node.clone();
-                self.command(ExecutionCommand::StartStep { step: step.clone(), attempt, node }).await?;
+                let start = ExecutionCommand::StartStep { step: step.clone(), attempt, node };
+                if !self.command(start).await? {
+                    return Ok(());
+                }
                 let worker = self.work(myself, execution, changes.clone(), &step, attempt);
                 if let Some(worker) = worker {
                     state.live.insert(step, worker);
@@ -230,6 +245,10 @@ impl Runner {
             {
                 let cause = Cause::new(CauseKind::LostNode, "the node or worker that ran it is gone");
                 let end = AttemptEnd { cause: Some(cause), report: AttemptReport::default() };
+                // a worker that was torn down has given nothing back
+                if let Some(lost) = execution.step(&step) {
+                    self.attempt(&lost.step, attempt).give_back_all(&end).await;
+                }
                 self.record_end(&step, attempt, end).await;
                 Ok(())
             }
@@ -264,31 +283,53 @@ impl Runner {
             cancel: cancel.clone(),
         };
         let (myself, step) = (myself.clone(), step.clone());
+        let held = self.attempt(&work.step, attempt);
         let task = tokio::spawn(async move {
             // a panic in the worker is a failed attempt, not a failed runner
             let ran = futures::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(work.run())).await;
             drop(shown);
-            let end = ran.unwrap_or_else(|_| AttemptEnd {
-                cause: Some(Cause::new(
-                    CauseKind::LostNode,
-                    "the worker failed; the node's log has the details",
-                )),
-                report: AttemptReport::default(),
-            });
+            let end = match ran {
+                Ok(end) => end,
+                Err(_) => {
+                    let why = "the worker failed; the node's log has the details";
+                    let cause = Some(Cause::new(CauseKind::LostNode, why));
+                    let end = AttemptEnd { cause, report: AttemptReport::default() };
+                    held.give_back_all(&end).await;
+                    end
+                }
+            };
             myself.cast(RunnerMsg::Ended { step, attempt, end: Box::new(end) }).unwrap_or_default();
         });
         Some(LiveWorker { attempt, cancel, task })
     }
 
+    /// What an attempt may hold of plugins.
+    fn attempt(&self, step: &Step, attempt: u32) -> Permits {
+        Permits {
+            services: Arc::clone(&self.services),
+            correlation_id: self.correlation_id,
+            attempt: AttemptId { execution: self.id, step: step.name.clone(), attempt },
+            plugins: step.pipe.iter().map(|program| program.plugin.clone()).collect(),
+        }
+    }
+
     async fn record_end(&self, step: &Name, attempt: u32, end: AttemptEnd) {
-        let command = ExecutionCommand::FinishAttempt {
+        let finish = |cause, report| ExecutionCommand::FinishAttempt {
             step: step.clone(),
             attempt,
-            cause: end.cause,
-            report: Box::new(end.report),
+            cause,
+            report: Box::new(report),
             fraction: self.services.shared.ids.fraction(),
         };
-        if let Err(error) = self.command(command).await {
+        let programs = end.report.programs.clone();
+        let mut recorded = self.command(finish(end.cause, end.report)).await;
+        // unrecorded it would count as lost and be run again and again, each time with the same end
+        if let Err(SubmitError::Rejected(Rejection::Invalid(problems))) = &recorded {
+            let why = format!("what step {step} reported cannot be recorded: {problems}");
+            let report = AttemptReport { programs, ..AttemptReport::default() };
+            recorded = self.command(finish(Some(Cause::new(CauseKind::ProtocolError, why)), report)).await;
+        }
+        if let Err(error) = recorded {
             tracing::warn!(execution = %self.id, %step, attempt, %error, "the end of an attempt was not recorded");
         }
     }
@@ -326,33 +367,17 @@ impl Runner {
         retry::until_known(&self.services, "execution", attempt).await
     }
 
-    async fn command(&self, command: ExecutionCommand) -> Result<(), SubmitError> {
+    /// Submits a command to the execution; false when it was refused as stale.
+    async fn command(&self, command: ExecutionCommand) -> Result<bool, SubmitError> {
         let submitted = self.patient(|| {
             let request = InternalRequest::of(self.correlation_id);
             self.services.command(&self.services.executions, &self.stream, command.clone(), request)
         });
         match submitted.await {
             // what is no longer to be done was decided by someone else: the state tells what is
-            Ok(_) | Err(SubmitError::Rejected(Rejection::Stale(_))) => Ok(()),
+            Ok(_) => Ok(true),
+            Err(SubmitError::Rejected(Rejection::Stale(_))) => Ok(false),
             Err(error) => Err(error),
         }
     }
-}
-
-/// Sends a message for each change, until the state's owner or the runner is gone.
-fn follow<T: Send + Sync + 'static>(
-    mut changes: watch::Receiver<T>,
-    runner: ActorRef<RunnerMsg>,
-) -> Follower {
-    Follower(tokio::spawn(async move {
-        while changes.changed().await.is_ok() && runner.cast(RunnerMsg::Reconcile).is_ok() {}
-    }))
-}
-
-/// Sends a message when the node begins to drain.
-fn follow_draining(draining: CancellationToken, runner: ActorRef<RunnerMsg>) -> Follower {
-    Follower(tokio::spawn(async move {
-        draining.cancelled().await;
-        runner.cast(RunnerMsg::Reconcile).unwrap_or_default();
-    }))
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use dashmap::DashMap;
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
@@ -11,7 +12,7 @@ use super::live::Live;
 use crate::domain::aggregate::Aggregate;
 use crate::domain::event::Origin;
 use crate::domain::execution::Execution;
-use crate::domain::ids::{CommandId, CorrelationId, Incarnation, StreamId, Version};
+use crate::domain::ids::{CommandId, CorrelationId, Incarnation, Name, StreamId, Version};
 use crate::domain::pipeline::Pipeline;
 use crate::domain::plugin::Plugin;
 use crate::ports::{LogStore, PluginHost};
@@ -38,6 +39,8 @@ pub struct Services {
     pub executions: Directory<Execution>,
     /// Plugins.
     pub plugins: Directory<Plugin>,
+    /// Whose turn it is to ask a plugin for permits; one entry a plugin that was ever run here.
+    pub turns: DashMap<Name, Arc<tokio::sync::Mutex<()>>>,
     /// Cancelled when the node drains: nothing new is started.
     pub draining: CancellationToken,
 }

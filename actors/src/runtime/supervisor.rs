@@ -19,8 +19,8 @@ use crate::ports::{BoxFuture, IdSource};
 /// How a child is spawned, first and again.
 pub type Spawn = Arc<dyn Fn(ActorCell) -> BoxFuture<'static, Result<ActorCell, SpawnErr>> + Send + Sync>;
 
-/// How long a child has to end when its supervisor does.
-const DRAIN: Duration = Duration::from_secs(10);
+/// How long to wait for the end of a child that was killed; it ends where it awaits next.
+const KILL: Duration = Duration::from_secs(1);
 
 /// A child to be supervised.
 pub struct Child {
@@ -38,8 +38,8 @@ pub enum SupervisorMsg {
     Respawn(u64),
     /// An operator ended a child's quarantine.
     Release(String, oneshot::Sender<bool>),
-    /// End all children, then this supervisor.
-    Drain(oneshot::Sender<()>),
+    /// End all children, those that take longer by force, then this supervisor.
+    Drain(Duration, oneshot::Sender<()>),
 }
 
 /// Starts and watches the actors of one kind.
@@ -106,10 +106,11 @@ impl SupervisorHandle {
             && released.await.unwrap_or_default()
     }
 
-    /// Ends all children after the messages they already have, then the supervisor.
-    pub async fn drain(&self) {
+    /// Ends all children after the messages they already have, then the supervisor. A child that takes longer than
+    /// `patience` is killed in the middle of what it does.
+    pub async fn drain(&self, patience: Duration) {
         let (reply, drained) = oneshot::channel();
-        if self.actor.cast(SupervisorMsg::Drain(reply)).is_ok() {
+        if self.actor.cast(SupervisorMsg::Drain(patience, reply)).is_ok() {
             drained.await.unwrap_or_default();
         }
     }
@@ -190,10 +191,9 @@ impl Actor for Supervisor {
                 }
                 reply.send(released).unwrap_or_default();
             }
-            SupervisorMsg::Drain(reply) => {
+            SupervisorMsg::Drain(patience, reply) => {
                 let cells = state.children.values().filter_map(|c| c.cell.clone());
-                let ended = cells.map(|cell| async move { cell.drain_and_wait(Some(DRAIN)).await });
-                futures::future::join_all(ended).await;
+                futures::future::join_all(cells.map(|cell| end(cell, patience))).await;
                 state.probe.set_life(Life::Stopped);
                 reply.send(()).unwrap_or_default();
                 myself.stop(None);
@@ -294,7 +294,7 @@ impl Supervisor {
                 child.child.probe.set_life(Life::Quarantined);
             }
         }
-        if state.escalation.failed(now, children) {
+        if state.escalation.failed(now, key, children) {
             return Err(format!("too many children failed, the last with: {error}").into());
         }
         Ok(())
@@ -305,5 +305,13 @@ impl Supervisor {
             child.child.probe.set_life(Life::Stopped);
             self.inspector.forget(&child.child.probe);
         }
+    }
+}
+
+/// Ends an actor after its messages; kills it when that takes longer than `patience`.
+async fn end(cell: ActorCell, patience: Duration) {
+    if cell.drain_and_wait(Some(patience)).await.is_err() {
+        // an error says that it has already ended, or that it blocks its thread and cannot be waited for
+        cell.kill_and_wait(Some(KILL)).await.unwrap_or_default();
     }
 }

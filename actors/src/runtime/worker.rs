@@ -9,16 +9,17 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::aggregate::SubmitError;
-use super::bookmark::BookmarkWriter;
+use super::bookmark::{BookmarkWriter, Found};
 use super::live::LiveAttempt;
 use super::services::Services;
 use crate::domain::aggregate::Rejection;
 use crate::domain::execution::Execution;
-use crate::domain::ids::{CorrelationId, ExecutionId, Name};
+use crate::domain::ids::{CorrelationId, ExecutionId, Name, StreamId};
 use crate::domain::outcome::{AttemptReport, Cause, CauseKind, ProgramReport, Usage};
 use crate::domain::pipeline::{Step, StepProgram, Values, fill};
 use crate::domain::plugin::{Manifest, Protocol};
 use crate::limits::{BOOKMARK_INTERVAL, STOP_GRACE};
+use crate::ports::BoxFuture;
 use crate::ports::plugin_host::{AttemptEnd, HostEvent, PipeSpec, ProgramSpec};
 
 /// Host events that may wait for the worker; then the host waits.
@@ -79,17 +80,34 @@ impl Work {
             }
         };
         self.live.wait_for(None);
-        for plugin in admitted {
-            self.give_back(&plugin, &end).await;
-        }
+        self.permits(admitted).give_back_all(&end).await;
         end
     }
 
     async fn work(&self, stop: &CancellationToken, admitted: &mut Vec<Name>) -> AttemptEnd {
-        match self.admit_all(stop, admitted).await {
-            Ok(manifests) => self.bookmarked(manifests, stop).await,
+        match self.prepare(stop, admitted).await {
+            Ok((spec, writer)) => {
+                self.live.wait_for(None);
+                self.host(spec, writer, stop).await
+            }
             Err(hindrance) => self.hindered(hindrance),
         }
+    }
+
+    /// Takes what the attempt needs: its bookmark first, then the permits. A bookmark may have to be waited for until
+    /// another execution has ended, and that one may need the very permits: who waits for it must hold none.
+    async fn prepare(
+        &self,
+        stop: &CancellationToken,
+        admitted: &mut Vec<Name>,
+    ) -> Result<(PipeSpec, Option<BookmarkWriter>), Hindrance> {
+        let execution = Arc::clone(&self.execution.borrow());
+        let (writer, found) = self.hold_bookmark(&execution, stop).await?.unzip();
+        let manifests = self.admit_all(stop, admitted).await?;
+        let usable = |f: &Found| !execution.from_scratch || f.reached_by == Some(self.id);
+        let state = found.flatten().filter(usable).map(|f| f.state);
+        let spec = self.spec(&execution, &manifests, state).map_err(Hindrance::Cause)?;
+        Ok((spec, writer))
     }
 
     fn hindered(&self, hindrance: Hindrance) -> AttemptEnd {
@@ -108,42 +126,44 @@ impl Work {
         AttemptEnd { cause: Some(cause), report }
     }
 
-    /// Holds the step's bookmark, if it has one, and runs the programs.
-    async fn bookmarked(&self, manifests: BTreeMap<Name, Manifest>, stop: &CancellationToken) -> AttemptEnd {
-        let state = Arc::clone(&self.execution.borrow());
-        let singer = manifests.values().all(|manifest| manifest.protocol == Protocol::Singer);
-        let pipeline = state.pipeline.clone().filter(|_| singer);
-        let mut writer = None;
-        let mut bookmark = None;
-        if let Some(pipeline) = pipeline {
-            let name = self.step.bookmark_name(&pipeline);
-            let mut new = BookmarkWriter::new(self, pipeline, name);
-            loop {
-                match new.acquire().await {
-                    Ok(found) => {
-                        bookmark = found
-                            .filter(|f| !state.from_scratch || f.reached_by == Some(self.id))
-                            .map(|f| f.state);
-                        break;
-                    }
-                    Err(SubmitError::Rejected(Rejection::Stale(_))) => {
-                        return self.hindered(Hindrance::Stopped);
-                    }
+    /// Holds the step's bookmark, if it has one, and finds what it holds.
+    async fn hold_bookmark(
+        &self,
+        execution: &Execution,
+        stop: &CancellationToken,
+    ) -> Result<Option<(BookmarkWriter, Option<Found>)>, Hindrance> {
+        let Some(pipeline) = execution.pipeline.clone() else { return Ok(None) };
+        if !self.all_singer(stop).await? {
+            return Ok(None);
+        }
+        let name = self.step.bookmark_name(&pipeline);
+        let mut writer = BookmarkWriter::new(self, pipeline, name);
+        loop {
+            match writer.acquire().await {
+                Ok(found) => return Ok(Some((writer, found))),
+                Err(SubmitError::Rejected(Rejection::Stale(_))) => return Err(Hindrance::Stopped),
+                Err(why) => self.pause(stop, writer.changes(), why.to_string()).await?,
+            }
+        }
+    }
+
+    /// Whether all programs of the step speak Singer: only those have a bookmark.
+    async fn all_singer(&self, stop: &CancellationToken) -> Result<bool, Hindrance> {
+        for program in &self.step.pipe {
+            let stream = StreamId::plugin(&program.plugin);
+            let plugin = loop {
+                match self.services.plugins.read(&stream).await {
+                    Ok(plugin) => break plugin,
                     Err(why) => {
-                        if let Err(stopped) = self.pause(stop, new.changes(), why.to_string()).await {
-                            return self.hindered(stopped);
-                        }
+                        self.pause(stop, None::<&mut watch::Receiver<()>>, why.to_string()).await?;
                     }
                 }
+            };
+            if plugin.manifest.as_ref().is_none_or(|manifest| manifest.protocol != Protocol::Singer) {
+                return Ok(false);
             }
-            writer = Some(new);
         }
-        let spec = match self.spec(&state, &manifests, bookmark) {
-            Ok(spec) => spec,
-            Err(cause) => return self.hindered(Hindrance::Cause(cause)),
-        };
-        self.live.wait_for(None);
-        self.host(spec, writer, stop).await
+        Ok(true)
     }
 
     fn spec(
@@ -198,24 +218,32 @@ impl Work {
         let mut tick = tokio::time::interval(BOOKMARK_INTERVAL);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         tick.tick().await;
-        let mut unstored = Ok(());
+        let (mut storing, mut unstored) = (None, Ok(()));
         let mut end = loop {
             tokio::select! {
                 end = &mut running => break end,
                 Some(event) = told.recv() => self.heard(event, writer.as_mut()),
-                _ = tick.tick(), if unstored.is_ok() => if let Some(writer) = &mut writer {
-                    unstored = writer.store().await;
+                _ = tick.tick(), if storing.is_none() && unstored.is_ok() => {
+                    storing = writer.as_mut().and_then(BookmarkWriter::store_latest);
+                }
+                // beside the host, not before it: a store that is away must not keep the programs from being stopped
+                stored = ended(&mut storing), if storing.is_some() => {
+                    storing = None;
+                    unstored = stored;
                     if unstored.is_err() {
                         stop.cancel();
                     }
-                },
+                }
             }
         };
         while let Ok(event) = told.try_recv() {
             self.heard(event, writer.as_mut());
         }
-        if let (Some(writer), Ok(())) = (&mut writer, &unstored) {
-            unstored = writer.store().await;
+        if storing.is_some() {
+            unstored = ended(&mut storing).await;
+        }
+        if let (Some(last), Ok(())) = (writer.as_mut().and_then(BookmarkWriter::store_latest), &unstored) {
+            unstored = last.await;
         }
         if let (None, Err(cause)) = (&end.cause, unstored) {
             end.cause = Some(cause);
@@ -235,6 +263,14 @@ impl Work {
                 }
             }
         }
+    }
+}
+
+/// The result of a future, if there is one; else never.
+async fn ended<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
     }
 }
 

@@ -73,6 +73,13 @@ async fn play(spec: &PipeSpec, events: &mpsc::Sender<HostEvent>, stop: &Cancella
     None
 }
 
+/// `{"result_bytes": n}` makes a result of that size.
+fn result_bytes(spec: &PipeSpec) -> usize {
+    let script = spec.programs[0].config["script"].as_array();
+    let bytes = script.into_iter().flatten().find_map(|act| act["result_bytes"].as_u64());
+    usize::try_from(bytes.unwrap_or_default()).unwrap()
+}
+
 fn report(spec: &PipeSpec, cause: Option<Cause>) -> AttemptReport {
     let program = |plugin: &flexcore_actors::ports::plugin_host::ProgramSpec| ProgramReport {
         plugin: plugin.manifest.name.clone(),
@@ -85,6 +92,7 @@ fn report(spec: &PipeSpec, cause: Option<Cause>) -> AttemptReport {
     AttemptReport {
         programs: spec.programs.iter().map(program).collect(),
         streams: [("s".to_owned(), counts)].into(),
+        result: json!("x".repeat(result_bytes(spec))),
         ..AttemptReport::default()
     }
 }

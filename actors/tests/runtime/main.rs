@@ -5,6 +5,8 @@
 mod cancel;
 mod crash;
 mod flow;
+mod gate;
 mod host;
+mod races;
 mod supervision;
 mod world;

@@ -99,6 +99,17 @@ async fn draining_ends_all_children() {
     let supervisor = supervisor(&inspector).await;
     child(&supervisor, "a", 0).await;
     child(&supervisor, "b", 0).await;
-    tokio::time::timeout(DEADLINE, supervisor.drain()).await.unwrap();
+    tokio::time::timeout(DEADLINE, supervisor.drain(DEADLINE)).await.unwrap();
     tokio::time::timeout(DEADLINE, supervisor.ended()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_supervisor_survives_few_children_that_fail_often() {
+    let inspector = Inspector::new("n1");
+    let supervisor = supervisor(&inspector).await;
+    let (one, other) = (child(&supervisor, "one", 5).await, child(&supervisor, "other", 5).await);
+    // together they fail ten times
+    until("both quarantines", || [&one, &other].iter().all(|c| c.life() == Life::Quarantined)).await;
+    assert!(supervisor.release("one").await, "the supervisor still answers");
+    until("the restart after the release", || one.life() == Life::Running).await;
 }

@@ -8,7 +8,7 @@ use flexcore_actors::domain::ids::{CommandId, CorrelationId, ExecutionId, Positi
 use flexcore_actors::ports::clock::System;
 use flexcore_actors::ports::event_store::EventFilter;
 use flexcore_actors::ports::log_store::LogLine;
-use flexcore_actors::ports::{BoxFuture, EventStore, LogStore};
+use flexcore_actors::ports::{BoxFuture, Clock, EventStore, IdSource, LogStore};
 use flexcore_actors::runtime::api::{Accepted, Api, ApiError, Command, CommandKind, Context};
 use flexcore_actors::runtime::node::{Node, Ports};
 use flexcore_actors::runtime::views::ExecutionView;
@@ -48,14 +48,19 @@ impl World {
 
     /// A node on a store that may already hold something.
     pub async fn on(store: Arc<MemoryStore>) -> Self {
+        let edge = Arc::clone(&store) as Arc<dyn EventStore>;
+        Self::with(store, edge, Arc::new(System), Arc::new(System)).await
+    }
+
+    /// A node that reaches `store` through `edge`, with a clock and ids of the test's own.
+    pub async fn with(
+        store: Arc<MemoryStore>,
+        edge: Arc<dyn EventStore>,
+        clock: Arc<dyn Clock>,
+        ids: Arc<dyn IdSource>,
+    ) -> Self {
         let host = Arc::new(ScriptedHost::default());
-        let ports = Ports {
-            store: Arc::clone(&store) as Arc<dyn EventStore>,
-            host: Arc::clone(&host) as _,
-            logs: Arc::new(NoLogs),
-            clock: Arc::new(System),
-            ids: Arc::new(System),
-        };
+        let ports = Ports { store: edge, host: Arc::clone(&host) as _, logs: Arc::new(NoLogs), clock, ids };
         let node = Node::start("n1", ports).await.unwrap();
         let api = node.api();
         Self { store, host, node, api }

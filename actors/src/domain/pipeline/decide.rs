@@ -11,7 +11,7 @@ use super::events::{
     PipelineArchived, PipelineCompleted, PipelineCreated, PipelineEvent, PipelinePaused, PipelineResumed,
     PipelineRevised, PipelineStarted,
 };
-use super::state::{Pipeline, Status};
+use super::state::{Holder, Pipeline, Status};
 use crate::domain::aggregate::{Aggregate, Answer, Decision, Recorded, Rejection};
 use crate::domain::codec::EventSet;
 use crate::domain::execution::{ExecutionEvent, ExecutionQueued};
@@ -245,6 +245,8 @@ impl Pipeline {
         decision
     }
 
+    /// A bookmark is held to the end of its execution. The oldest open execution gets every bookmark it asks for and
+    /// the others wait, so that no two can each hold what the other waits for.
     fn acquire_bookmark(&self, name: String, step: Name, execution: ExecutionId, attempt: u32) -> Decided {
         if !self.open.contains(&execution) {
             return Err(Rejection::Stale(format!("execution {execution} is not open: it has ended")));
@@ -261,12 +263,22 @@ impl Pipeline {
                 )))
             }
             Some(holder) if holder.attempt == attempt => Ok(Decision::nothing()),
+            None if self.open.first() != Some(&execution) => Err(Rejection::Wait(format!(
+                "bookmark {name} goes to the oldest open execution of the pipeline first"
+            ))),
             _ => Ok(Decision::events(vec![BookmarkAcquired { name, step, execution, attempt }.into()])),
         }
     }
 
     fn advance_bookmark(&self, advanced: BookmarkAdvanced) -> Decided {
-        let holder = self.bookmarks.get(&advanced.name).and_then(|b| b.holder);
+        let bookmark = self.bookmarks.get(&advanced.name);
+        let holder = bookmark.and_then(|b| b.holder);
+        let of_it =
+            Holder { execution: advanced.execution, attempt: advanced.attempt, sequence: advanced.sequence };
+        // it was stored before, but its holder was not told
+        if holder == Some(of_it) && bookmark.is_some_and(|b| b.state.as_ref() == Some(&advanced.state)) {
+            return Ok(Decision::nothing());
+        }
         let is_holder = holder.is_some_and(|h| {
             h.execution == advanced.execution
                 && h.attempt == advanced.attempt

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::definition::{Definition, Step};
+use super::definition::{Definition, OnConflict, Step};
 use super::events::PipelineEvent;
 use crate::domain::aggregate::Recorded;
 use crate::domain::ids::{ExecutionId, Name, Version};
@@ -89,12 +89,24 @@ pub struct Holder {
 }
 
 impl Pipeline {
-    /// Whether an open execution may run now.
+    /// Whether an open execution may begin now.
     #[must_use]
     pub fn admits(&self, execution: ExecutionId) -> bool {
+        self.status != Status::Paused && self.open.iter().take(self.room()).any(|id| *id == execution)
+    }
+
+    /// The open executions that have to make room for this one: the oldest, as many as there are too many.
+    #[must_use]
+    pub fn replaced_by(&self, execution: ExecutionId) -> &[ExecutionId] {
+        let replaces =
+            self.definition.as_ref().is_some_and(|d| d.concurrency.on_conflict == OnConflict::Replace);
+        let place = self.open.iter().position(|id| *id == execution).filter(|_| replaces);
+        &self.open[..place.map_or(0, |place| (place + 1).saturating_sub(self.room()))]
+    }
+
+    fn room(&self) -> usize {
         let room = self.definition.as_ref().map_or(1, |d| d.concurrency.executions);
-        let room = usize::try_from(room).unwrap_or(usize::MAX).max(1);
-        self.open.iter().take(room).any(|id| *id == execution)
+        usize::try_from(room).unwrap_or(usize::MAX).max(1)
     }
 
     /// A step of the present revision.

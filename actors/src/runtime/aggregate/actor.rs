@@ -11,7 +11,7 @@ use crate::domain::aggregate::{Aggregate, Answer, Decision, Recorded};
 use crate::domain::codec::{Encoded, EventSet, from_bytes, to_bytes};
 use crate::domain::event::NewEvent;
 use crate::domain::ids::{EventId, StreamId, Version};
-use crate::limits::{CONFLICT_RETRIES, MAX_EVENT_BYTES, RECOVERY_PAGE};
+use crate::limits::{CONFLICT_RETRIES, MAX_EVENT_BYTES, RECOVERY_PAGE, RELOAD_PAUSE};
 use crate::ports::event_store::{
     Append, AppendOutcome, CommandRecord, Committed, StoreError, StreamAppend, Wakeup,
 };
@@ -25,6 +25,8 @@ pub enum Msg<A: Aggregate> {
         OwnedSemaphorePermit,
     ),
     Read(oneshot::Sender<Result<Arc<A>, SubmitError>>, OwnedSemaphorePermit),
+    /// The aggregate's own: load the state that was dropped, for those who follow it.
+    Reload,
 }
 
 pub struct AggregateActor<A: Aggregate> {
@@ -36,6 +38,8 @@ pub struct AggregateActor<A: Aggregate> {
 pub struct Folded<A> {
     state: Option<Arc<A>>,
     version: Version,
+    /// Whether a [`Msg::Reload`] is on its way.
+    reloads: bool,
 }
 
 impl<A: Aggregate> Actor for AggregateActor<A> {
@@ -43,9 +47,11 @@ impl<A: Aggregate> Actor for AggregateActor<A> {
     type State = Folded<A>;
     type Arguments = ();
 
-    async fn pre_start(&self, _: ActorRef<Msg<A>>, (): ()) -> Result<Folded<A>, ActorProcessingErr> {
+    async fn pre_start(&self, myself: ActorRef<Msg<A>>, (): ()) -> Result<Folded<A>, ActorProcessingErr> {
         // recovery waits for the first message: a failure here would yield no supervision event
-        Ok(Folded { state: None, version: Version(0) })
+        let mut folded = Folded { state: None, version: Version(0), reloads: false };
+        self.reload_for_followers(&myself, &mut folded);
+        Ok(folded)
     }
 
     async fn handle(
@@ -68,12 +74,28 @@ impl<A: Aggregate> Actor for AggregateActor<A> {
                 let state = self.load(folded).await;
                 reply.send(state).unwrap_or_default();
             }
+            Msg::Reload => {
+                self.slot.probe.enqueued();
+                folded.reloads = false;
+                // without a state it is tried again
+                self.load(folded).await.map(drop).unwrap_or_default();
+            }
         }
+        self.reload_for_followers(&myself, folded);
         Ok(())
     }
 }
 
 impl<A: Aggregate> AggregateActor<A> {
+    /// What was stored without an answer has to reach those who follow the state, even if nobody asks again.
+    fn reload_for_followers(&self, myself: &ActorRef<Msg<A>>, folded: &mut Folded<A>) {
+        let followed = self.slot.state.receiver_count() > 0;
+        if folded.state.is_none() && followed && !folded.reloads && !self.shared.superseded.is_cancelled() {
+            folded.reloads = true;
+            myself.send_after(RELOAD_PAUSE, || Msg::Reload);
+        }
+    }
+
     async fn submit(
         &self,
         submission: &Submission<A::Command>,
@@ -277,7 +299,7 @@ struct FirstAnswer {
 }
 
 /// The first answer of a repeated command.
-fn from_first(committed: &Committed) -> Submitted {
+pub fn from_first(committed: &Committed) -> Submitted {
     let first = from_bytes(&committed.answer);
     let FirstAnswer { version, answer } =
         first.unwrap_or(FirstAnswer { version: committed.first_version, answer: Answer::default() });

@@ -7,5 +7,6 @@ mod actor;
 mod directory;
 mod handle;
 
+pub(super) use actor::from_first;
 pub use directory::{Directory, Shared};
 pub use handle::{Submission, SubmitError, Submitted};

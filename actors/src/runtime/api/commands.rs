@@ -4,13 +4,14 @@ use std::str::FromStr;
 
 use serde_json::{Map, Value};
 
-use super::super::aggregate::{Directory, Submission, SubmitError, Submitted};
+use super::super::aggregate::{Directory, Submission, SubmitError, Submitted, from_first};
 use super::super::services::request_hash;
+use super::queries::store_away;
 use super::{Accepted, Api, ApiError, Command, CommandKind, Context};
 use crate::domain::aggregate::{Aggregate, Rejection};
 use crate::domain::event::Origin;
 use crate::domain::execution::ExecutionCommand;
-use crate::domain::ids::{CommandId, ExecutionId, Name, StreamId};
+use crate::domain::ids::{Category, CommandId, ExecutionId, Name, StreamId};
 use crate::domain::pipeline::PipelineCommand;
 use crate::domain::plugin::PluginCommand;
 use crate::domain::reader::Object;
@@ -40,6 +41,37 @@ impl Api {
 
     async fn dispatch(&self, command: Command) -> Result<Accepted, ApiError> {
         let request = Request::new(self, &command);
+        let (id, hash, idempotent) = (request.id, request.hash, request.idempotent);
+        let target = target(&command);
+        let answer = self.carry_out(request, command).await;
+        // what was carried out once is answered so, also where what is asked would no longer be right
+        let refused =
+            matches!(answer, Err(ApiError::Invalid(_) | ApiError::NotFound { .. } | ApiError::Conflict(_)));
+        match target {
+            Some((name, stream)) if refused && idempotent => {
+                let first = self.first_answer(id, hash, name, &stream).await?;
+                first.map_or(answer, Ok)
+            }
+            _ => answer,
+        }
+    }
+
+    /// The answer to a command that was carried out before.
+    async fn first_answer(
+        &self,
+        id: CommandId,
+        hash: [u8; 32],
+        name: String,
+        stream: &StreamId,
+    ) -> Result<Option<Accepted>, ApiError> {
+        match self.services.shared.store.find_command(stream, id).await.map_err(store_away)? {
+            Some((first, _)) if first != hash => Err(ApiError::CommandReused),
+            Some((_, committed)) => Ok(Some(accepted(id, &name, from_first(&committed)))),
+            None => Ok(None),
+        }
+    }
+
+    async fn carry_out(&self, request: Request, command: Command) -> Result<Accepted, ApiError> {
         let Command { kind, aggregate_id: id, payload, .. } = command;
         match kind {
             CommandKind::CreatePipeline | CommandKind::RevisePipeline => {
@@ -125,19 +157,35 @@ impl Api {
         request: Request,
     ) -> Result<Accepted, ApiError> {
         let command_id = request.id;
-        let Submitted { version, position, events, answer } = directory
-            .submit(stream, request.submission(command))
-            .await
-            .map_err(|error| refused(error, kind, id))?;
-        Ok(Accepted {
-            command_id,
-            aggregate_id: id.to_owned(),
-            version,
-            position,
-            events_generated: events,
-            execution_id: answer.execution_id,
-        })
+        let submitted = directory.submit(stream, request.submission(command)).await;
+        Ok(accepted(command_id, id, submitted.map_err(|error| refused(error, kind, id))?))
     }
+}
+
+fn accepted(command_id: CommandId, id: &str, submitted: Submitted) -> Accepted {
+    let Submitted { version, position, events, answer } = submitted;
+    Accepted {
+        command_id,
+        aggregate_id: id.to_owned(),
+        version,
+        position,
+        events_generated: events,
+        execution_id: answer.execution_id,
+    }
+}
+
+/// The name (or id) and the stream of the aggregate that a command is for.
+fn target(command: &Command) -> Option<(String, StreamId)> {
+    let named = command.payload.get("name").and_then(Value::as_str).unwrap_or_default();
+    let given = command.aggregate_id.as_str();
+    let id = if given.is_empty() { named } else { given };
+    let stream = match command.kind.category() {
+        Category::Pipeline => StreamId::pipeline(&id.parse().ok()?),
+        Category::Plugin => StreamId::plugin(&id.parse().ok()?),
+        Category::Execution => StreamId::execution(id.parse().ok()?),
+        Category::External => return None,
+    };
+    Some((id.to_owned(), stream))
 }
 
 /// What goes along with a command on its way to the aggregate.

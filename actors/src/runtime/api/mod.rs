@@ -14,7 +14,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::domain::ids::{CommandId, CorrelationId, ExecutionId, Name, Position, StreamId, Version};
+use crate::domain::ids::{
+    Category, CommandId, CorrelationId, ExecutionId, Name, Position, StreamId, Version,
+};
 use crate::domain::problem::Problems;
 
 use super::node::Tree;
@@ -89,6 +91,34 @@ command_kinds!(
     SetBookmark,
     ClearBookmark,
 );
+
+impl CommandKind {
+    /// What kind of aggregate it is for.
+    #[must_use]
+    pub const fn category(self) -> Category {
+        match self {
+            Self::CancelExecution | Self::PauseExecution | Self::ResumeExecution | Self::RetryExecution => {
+                Category::Execution
+            }
+            Self::RegisterPlugin
+            | Self::RevisePlugin
+            | Self::EnablePlugin
+            | Self::DisablePlugin
+            | Self::RetirePlugin
+            | Self::ReleasePlugin
+            | Self::ExecutePlugin => Category::Plugin,
+            Self::CreatePipeline
+            | Self::RevisePipeline
+            | Self::ActivatePipeline
+            | Self::PausePipeline
+            | Self::ResumePipeline
+            | Self::ArchivePipeline
+            | Self::StartPipeline
+            | Self::SetBookmark
+            | Self::ClearBookmark => Category::Pipeline,
+        }
+    }
+}
 
 impl FromStr for CommandKind {
     type Err = String;

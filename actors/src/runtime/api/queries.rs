@@ -263,7 +263,7 @@ impl Api {
         let (live, commits) = (&self.services.live, self.services.shared.committer.metrics());
         NodeMetrics {
             actors: self.services.inspector.len() as u64,
-            executions_running: live.running.load(Relaxed),
+            executions_running: live.runners(),
             executions_completed: live.completed.load(Relaxed),
             executions_failed: live.failed.load(Relaxed),
             executions_cancelled: live.cancelled.load(Relaxed),

@@ -155,15 +155,31 @@ fn a_step_is_addressed_by_its_name_whatever_its_bookmark_is_called() {
 }
 
 #[test]
-fn the_bookmarks_of_two_steps_are_two() {
+fn the_bookmarks_of_two_steps_are_two_and_the_oldest_execution_gets_both() {
     let mut story = held();
-    let seen = PipelineCommand::AcquireBookmark {
+    let seen = |n| PipelineCommand::AcquireBookmark {
         name: "seen".to_owned(),
         step: name("check"),
-        execution: execution(2),
+        execution: execution(n),
         attempt: 1,
     };
-    assert_eq!(story.does(seen).len(), 1);
+    let waits = "bookmark seen goes to the oldest open execution of the pipeline first".to_owned();
+    assert_eq!(
+        story.refuses(seen(2)),
+        Rejection::Wait(waits),
+        "else each could wait for what the other holds"
+    );
+    assert_eq!(story.does(seen(1)).len(), 1);
     story.does(complete(1));
-    assert_eq!(story.state.bookmarks["seen"].holder.map(|h| h.execution), Some(execution(2)));
+    assert_eq!(story.state.bookmarks["seen"].holder, None);
+    assert_eq!(story.does(seen(2)).len(), 1);
+    assert_eq!(story.does(acquire(2, 1)).len(), 1);
+}
+
+#[test]
+fn a_state_that_was_stored_without_an_answer_may_be_stored_again() {
+    let mut story = held();
+    story.does(advance(1, 1, 3, json!({"row": 3})));
+    assert_eq!(story.does(advance(1, 1, 3, json!({"row": 3}))), [], "it is there already");
+    stale(story.refuses(advance(1, 1, 3, json!({"row": 4}))));
 }
