@@ -1,5 +1,5 @@
 //! Reads a pipeline's definition from the file format and reports everything that is wrong with its shape. What
-//! depends on other things (plugins, the graph) is [`super::validate`]'s.
+//! depends on other things (plugins, the graph) is [`super::validate()`]'s.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
