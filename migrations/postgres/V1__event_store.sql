@@ -132,20 +132,16 @@ comment on function flexcore_add_partitions is 'Makes the partitions up to and w
 select flexcore_add_partitions(25000000);
 
 -- Moves the heads of streams that are where they are expected to be; fails when one is not (S2). Streams without
--- events are only compared.
+-- events are only compared. How many streams begin and how many go on is the caller's to count: what is not there is
+-- not looked for.
 create function flexcore_move_heads(
+    begin_count integer, go_on_count integer,
     s_stream text[], s_category text[], s_shard smallint[], s_expected bigint[], s_events integer[]
 ) returns void language plpgsql as $$
 declare
-    v_new    bigint; -- streams that begin
-    v_known  bigint; -- streams that go on
-    v_moved  bigint;
+    v_moved bigint;
 begin
-    select count(*) filter (where s.expected = 0 and s.events > 0), count(*) filter (where s.expected > 0 and s.events > 0)
-    into v_new, v_known
-    from unnest(s_expected, s_events) as s (expected, events);
-
-    if v_new > 0 then
+    if begin_count > 0 then
         insert into stream (name, head_version, shard, category)
         select s.name, s.events, s.shard, s.category
         from unnest(s_stream, s_shard, s_category, s_expected, s_events)
@@ -153,17 +149,17 @@ begin
         where s.expected = 0 and s.events > 0;
     end if;
 
-    if v_known > 0 then
+    if go_on_count > 0 then
         update stream t set head_version = s.expected + s.events
         from unnest(s_stream, s_expected, s_events) as s (name, expected, events)
         where t.name = s.name and t.head_version = s.expected and s.expected > 0 and s.events > 0;
         get diagnostics v_moved = row_count;
-        if v_moved <> v_known then
+        if v_moved <> go_on_count then
             raise serialization_failure;
         end if;
     end if;
 
-    if v_new + v_known < cardinality(s_stream) then
+    if begin_count + go_on_count < cardinality(s_stream) then
         perform from unnest(s_stream, s_expected, s_events) as s (name, expected, events)
         left join stream t on t.name = s.name
         where s.events = 0 and coalesce(t.head_version, 0) <> s.expected;
@@ -201,7 +197,8 @@ $$;
 comment on function flexcore_refusals is 'Part of flexcore_append: what speaks against the units of a batch.';
 
 -- Appends a batch, or says what speaks against it. The arguments are columns: u_* one entry for each unit, s_* for
--- each stream of a unit, g_* for each pair of shard and epoch that occurs, e_* for each event, w_* for each wake-up;
+-- each stream of a unit (begin_count and go_on_count of them get their first or further events), g_* for each pair of
+-- shard and epoch that occurs, e_* for each event (e_claim is its place among the g_*, from 1), w_* for each wake-up;
 -- units are numbered from 0.
 -- Answers one row with code 0 when everything was stored (number = the position before the first event, at = the
 -- time). Otherwise nothing was stored and each row speaks against a unit: 1 repeated command (with its first
@@ -215,9 +212,9 @@ create function flexcore_append(
     u_stream text[], u_command uuid[], u_hash bytea[], u_answer bytea[],
     u_first bigint[], u_events integer[], u_last bigint[],
     s_unit integer[], s_stream text[], s_category text[], s_shard smallint[], s_epoch bigint[],
-    s_expected bigint[], s_events integer[],
+    s_expected bigint[], s_events integer[], begin_count integer, go_on_count integer,
     g_shard smallint[], g_epoch bigint[],
-    e_stream text[], e_shard smallint[], e_version bigint[], e_id uuid[], e_kind text[], e_schema integer[],
+    e_stream text[], e_claim integer[], e_version bigint[], e_id uuid[], e_kind text[], e_schema integer[],
     e_actor text[], e_correlation uuid[], e_causation uuid[], e_payload bytea[],
     w_stream text[], w_due timestamptz[]
 ) returns table (
@@ -229,17 +226,17 @@ declare
     v_before  bigint;
     v_count   constant bigint := cardinality(e_id);
     v_now     timestamptz;
-    v_owners  text[]; -- by shard, from 1
+    v_owners  text[]; -- of the g_*
     v_stored  boolean := false;
 begin
     select next_position - 1 into strict v_before from log_head for update;
     v_now := clock_timestamp();
 
-    perform from unnest(g_shard, g_epoch) as g (shard, epoch)
-    join shard h on h.shard = g.shard
-    where h.epoch <> g.epoch or h.owner is null;
-    if not found then
-        select array_agg(owner order by shard) into v_owners from shard;
+    -- a claim that is not the current one has no owner here (S1)
+    select array_agg(h.owner order by g.ord) into v_owners
+    from unnest(g_shard, g_epoch) with ordinality as g (shard, epoch, ord)
+    left join shard h on h.shard = g.shard and h.epoch = g.epoch;
+    if array_position(v_owners, null) is null then
         begin
             insert into command (stream, command_id, first_version, position, committed_at, events, request_hash,
                                  answer)
@@ -247,15 +244,15 @@ begin
             from unnest(u_stream, u_command, u_hash, u_answer, u_first, u_events, u_last)
                  as u (stream, id, hash, answer, first, events, last);
 
-            perform flexcore_move_heads(s_stream, s_category, s_shard, s_expected, s_events);
+            perform flexcore_move_heads(begin_count, go_on_count, s_stream, s_category, s_shard, s_expected, s_events);
 
             insert into event (position, version, recorded_at, id, correlation_id, causation_id, schema_version,
                                stream, kind, node, actor, payload)
             select v_before + e.ord, e.version, v_now, e.id, e.correlation, e.causation, e.schema,
-                   e.stream, e.kind, v_owners[e.shard + 1], e.actor, e.payload
-            from unnest(e_stream, e_shard, e_version, e_id, e_kind, e_schema, e_actor, e_correlation, e_causation,
+                   e.stream, e.kind, v_owners[e.claim], e.actor, e.payload
+            from unnest(e_stream, e_claim, e_version, e_id, e_kind, e_schema, e_actor, e_correlation, e_causation,
                         e_payload) with ordinality
-                 as e (stream, shard, version, id, kind, schema, actor, correlation, causation, payload, ord);
+                 as e (stream, claim, version, id, kind, schema, actor, correlation, causation, payload, ord);
             v_stored := true;
         exception when unique_violation or serialization_failure then
             null; -- nothing of it is stored; the reasons follow

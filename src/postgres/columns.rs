@@ -1,6 +1,6 @@
 //! A batch as the columns that `flexcore_append` takes, and its answer as outcomes. No connection.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use flexcore_actors::domain::ids::{Epoch, Position, StreamId, Version};
 use flexcore_actors::ports::event_store::{Append, AppendOutcome, Committed};
@@ -12,11 +12,11 @@ use uuid::Uuid;
 use super::value;
 
 /// How many parameters the function takes.
-pub(super) const PARAMETERS: usize = 28;
+pub(super) const PARAMETERS: usize = 30;
 /// The call; the parameters are numbered in the order of [`Columns::parameters`].
 pub(super) const CALL: &str = "select code, unit, part, number, events, first_version, at, answer \
      from flexcore_append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, \
-     $20, $21, $22, $23, $24, $25, $26, $27, $28)";
+     $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30)";
 
 /// The columns of some units of a batch.
 #[derive(Default)]
@@ -24,9 +24,7 @@ pub(super) struct Columns<'a> {
     units: UnitColumns<'a>,
     parts: PartColumns<'a>,
     events: EventColumns<'a>,
-    /// Each pair of shard and epoch that occurs, once.
-    shards: Vec<i16>,
-    epochs: Vec<i64>,
+    claims: Claims,
     wakeup_streams: Vec<&'a str>,
     wakeup_dues: Vec<Option<Timestamp>>,
 }
@@ -52,13 +50,35 @@ struct PartColumns<'a> {
     epoch: Vec<i64>,
     expected: Vec<i64>,
     events: Vec<i32>,
+    /// How many of them get their first events, and how many further ones.
+    begin: i32,
+    go_on: i32,
     ids: Vec<&'a StreamId>,
+}
+
+/// Each pair of shard and epoch that occurs, once.
+#[derive(Default)]
+struct Claims {
+    shards: Vec<i16>,
+    epochs: Vec<i64>,
+    /// Their places, from 1.
+    places: HashMap<(i16, i64), i32>,
+}
+
+impl Claims {
+    fn place(&mut self, shard: i16, epoch: i64) -> i32 {
+        *self.places.entry((shard, epoch)).or_insert_with(|| {
+            self.shards.push(shard);
+            self.epochs.push(epoch);
+            value::count(self.shards.len())
+        })
+    }
 }
 
 #[derive(Default)]
 struct EventColumns<'a> {
     stream: Vec<&'a str>,
-    shard: Vec<i16>,
+    claim: Vec<i32>,
     version: Vec<i64>,
     id: Vec<Uuid>,
     kind: Vec<&'static str>,
@@ -81,9 +101,6 @@ impl<'a> Columns<'a> {
                 wakeups.insert(wakeup.stream.as_str(), wakeup.due.map(value::time));
             }
         }
-        let parts = &columns.parts;
-        let claims: BTreeSet<_> = parts.shard.iter().copied().zip(parts.epoch.iter().copied()).collect();
-        (columns.shards, columns.epochs) = claims.into_iter().unzip();
         (columns.wakeup_streams, columns.wakeup_dues) = wakeups.into_iter().unzip();
         columns
     }
@@ -96,19 +113,26 @@ impl<'a> Columns<'a> {
             if part.stream == unit.command.stream {
                 first = value::integer(part.expected.0);
             }
+            let (shard, epoch) = (i16::from(part.stream.shard().0), value::integer(part.epoch.0));
+            let claim = self.claims.place(shard, epoch);
             let parts = &mut self.parts;
+            match (part.events.is_empty(), part.expected.0) {
+                (true, _) => {}
+                (false, 0) => parts.begin += 1,
+                (false, _) => parts.go_on += 1,
+            }
             parts.unit.push(number);
             parts.stream.push(part.stream.as_str());
             parts.category.push(part.stream.category().as_str());
-            parts.shard.push(i16::from(part.stream.shard().0));
-            parts.epoch.push(value::integer(part.epoch.0));
+            parts.shard.push(shard);
+            parts.epoch.push(epoch);
             parts.expected.push(value::integer(part.expected.0));
             parts.events.push(value::count(part.events.len()));
             parts.ids.push(&part.stream);
             for (added, event) in (1..).zip(&part.events) {
                 let events = &mut self.events;
                 events.stream.push(part.stream.as_str());
-                events.shard.push(i16::from(part.stream.shard().0));
+                events.claim.push(claim);
                 events.version.push(value::integer(part.expected.0).saturating_add(added));
                 events.id.push(event.id.0);
                 events.kind.push(event.kind);
@@ -147,10 +171,12 @@ impl<'a> Columns<'a> {
             &s.epoch,
             &s.expected,
             &s.events,
-            &self.shards,
-            &self.epochs,
+            &s.begin,
+            &s.go_on,
+            &self.claims.shards,
+            &self.claims.epochs,
             &e.stream,
-            &e.shard,
+            &e.claim,
             &e.version,
             &e.id,
             &e.kind,

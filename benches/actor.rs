@@ -1,0 +1,157 @@
+//! Round trips to an aggregate's actor that is in memory: through the directory alone, through the way in of gateways
+//! (which also makes the answer's shape), and with sixteen callers at once. No disk, no network, no program.
+//!
+//! Run it with `cargo bench --profile dist --bench actor`.
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use criterion::Criterion;
+use flexcore_actors::domain::ids::{CorrelationId, ExecutionId, Name, Position, StreamId};
+use flexcore_actors::domain::outcome::{AttemptReport, Cause};
+use flexcore_actors::domain::pipeline::Pipeline;
+use flexcore_actors::domain::plugin::Manifest;
+use flexcore_actors::ports::clock::System;
+use flexcore_actors::ports::log_store::LogLine;
+use flexcore_actors::ports::plugin_host::{AttemptEnd, HostEvent, PipeSpec, Progress};
+use flexcore_actors::ports::{BoxFuture, EventStore, IdSource, LogStore, PluginHost};
+use flexcore_actors::runtime::aggregate::{Directory, Shared};
+use flexcore_actors::runtime::api::{Api, Command, CommandKind, Context};
+use flexcore_actors::runtime::committer::Committer;
+use flexcore_actors::runtime::inspect::Inspector;
+use flexcore_actors::runtime::node::{Node, Ports};
+use flexcore_actors::runtime::supervisor::SupervisorHandle;
+use flexcore_actors::testkit::MemoryStore;
+use serde_json::json;
+use tokio::runtime::Runtime;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+
+const PIPELINE: &str = "orders";
+/// Callers at once, more than there are processors.
+const CALLERS: u64 = 16;
+
+/// A host without programs, for a node that runs none.
+struct Nothing;
+
+impl PluginHost for Nothing {
+    fn run<'a>(
+        &'a self,
+        _: PipeSpec,
+        _: mpsc::Sender<HostEvent>,
+        _: Arc<Progress>,
+        _: CancellationToken,
+    ) -> BoxFuture<'a, AttemptEnd> {
+        Box::pin(async { AttemptEnd { cause: None, report: AttemptReport::default() } })
+    }
+
+    fn prepare<'a>(&'a self, _: &'a Manifest) -> BoxFuture<'a, Result<(), Cause>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+impl LogStore for Nothing {
+    fn append(&self, _: ExecutionId, _: &[LogLine]) {}
+
+    fn read(
+        &self,
+        _: ExecutionId,
+        after: u64,
+        _: usize,
+    ) -> BoxFuture<'_, std::io::Result<(Vec<LogLine>, u64)>> {
+        Box::pin(async move { Ok((Vec::new(), after)) })
+    }
+}
+
+/// A node with one plugin and one pipeline.
+async fn node(store: Arc<dyn EventStore>) -> anyhow::Result<Node> {
+    let (clock, ids) = (Arc::new(System), Arc::new(System));
+    let ports = Ports { store, host: Arc::new(Nothing), logs: Arc::new(Nothing), clock, ids };
+    let node = Node::start("bench", ports).await?;
+    let plugin =
+        json!({"name": "tap", "version": "1", "type": "extractor", "protocol": "singer", "command": ["tap"]});
+    let steps = json!({"steps": [{"name": "load", "plugin": "tap"}]});
+    for (kind, id, payload) in
+        [(CommandKind::RegisterPlugin, "tap", plugin), (CommandKind::CreatePipeline, PIPELINE, steps)]
+    {
+        let correlation_id = CorrelationId(System.uuid());
+        let context = Context { actor: "bench".to_owned(), correlation_id, command_id: None, if_match: None };
+        node.api().submit(Command { kind, aggregate_id: id.to_owned(), payload, context }).await?;
+    }
+    Ok(node)
+}
+
+/// A directory of pipelines by itself, on a store that a node has filled.
+async fn directory(store: Arc<dyn EventStore>) -> anyhow::Result<Arc<Directory<Pipeline>>> {
+    let ids = Arc::new(System);
+    let supervisor = SupervisorHandle::spawn("pipelines", Inspector::new("bench"), ids.clone(), None).await?;
+    let committer = Committer::start(Arc::clone(&store), &supervisor, Position(0)).await;
+    let shared = Shared {
+        epochs: store.claim_all("bench").await?,
+        store,
+        committer,
+        clock: Arc::new(System),
+        ids,
+        recoveries: Semaphore::new(1),
+        superseded: CancellationToken::new(),
+    };
+    Ok(Arc::new(Directory::new(supervisor, Arc::new(shared))))
+}
+
+/// `rounds` reads one after the other, inside a task as the runtime makes them: outside, a call costs a thread switch.
+fn reads(
+    runtime: &Runtime,
+    directory: &Arc<Directory<Pipeline>>,
+    stream: &StreamId,
+    rounds: u64,
+) -> Duration {
+    let (directory, stream) = (Arc::clone(directory), stream.clone());
+    let task = runtime.spawn(async move {
+        let began = Instant::now();
+        for _ in 0..rounds {
+            black_box(directory.read(&stream).await.expect("the pipeline is in memory"));
+        }
+        began.elapsed()
+    });
+    runtime.block_on(task).expect("the task does not panic")
+}
+
+fn views(runtime: &Runtime, api: &Api, name: &Name, callers: u64, rounds: u64) -> Duration {
+    let began = Instant::now();
+    let tasks = (0..callers).map(|_| {
+        let (api, name) = (api.clone(), name.clone());
+        runtime.spawn(async move {
+            for _ in 0..rounds.div_ceil(callers) {
+                black_box(api.pipeline(&name).await.expect("the pipeline is in memory"));
+            }
+        })
+    });
+    let tasks: Vec<_> = tasks.collect();
+    for task in tasks {
+        runtime.block_on(task).expect("the task does not panic");
+    }
+    began.elapsed()
+}
+
+fn main() -> anyhow::Result<()> {
+    let runtime = Runtime::new()?;
+    let store = Arc::new(MemoryStore::new(Arc::new(System)));
+    let (api, alone, name) = runtime.block_on(async {
+        let node = node(store.clone()).await?;
+        anyhow::Ok((node.api(), directory(store.clone()).await?, Name::new(PIPELINE)?))
+    })?;
+    let stream = StreamId::pipeline(&name);
+    let mut criterion = Criterion::default().configure_from_args();
+    criterion.bench_function("directory read", |b| {
+        b.iter_custom(|rounds| reads(&runtime, &alone, &stream, rounds));
+    });
+    criterion.bench_function("pipeline view, one caller", |b| {
+        b.iter_custom(|rounds| views(&runtime, &api, &name, 1, rounds));
+    });
+    criterion.bench_function("pipeline view, 16 callers", |b| {
+        b.iter_custom(|rounds| views(&runtime, &api, &name, CALLERS, rounds));
+    });
+    criterion.final_summary();
+    Ok(())
+}

@@ -1,0 +1,248 @@
+//! Appends through the node's committer against raw `unnest` inserts of the same events on the same PostgreSQL, into
+//! a table with the same columns, indexes and partitions, in batches of the size that the committer made; and the
+//! committer on SQLite beside it. It compares and prints; it never judges: a figure is no test.
+//!
+//! Run it with `cargo xtask services -- cargo bench --profile dist --bench append`.
+#![expect(clippy::print_stdout, reason = "the figures are this program's output")]
+
+#[path = "support/figures.rs"]
+mod figures;
+#[path = "support/raw_events.rs"]
+mod raw_events;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
+use flexcore::postgres::PostgresStore;
+use flexcore::sqlite::SqliteStore;
+use flexcore_actors::domain::event::{NewEvent, Origin};
+use flexcore_actors::domain::ids::{
+    CommandId, CorrelationId, Epoch, EventId, ExecutionId, StreamId, Version,
+};
+use flexcore_actors::ports::clock::System;
+use flexcore_actors::ports::event_store::{Append, AppendOutcome, CommandRecord, StreamAppend};
+use flexcore_actors::ports::{EventStore, IdSource};
+use flexcore_actors::runtime::committer::Committer;
+use flexcore_actors::runtime::inspect::Inspector;
+use flexcore_actors::runtime::supervisor::SupervisorHandle;
+use flexcore_test_support::TestDatabase;
+
+use self::figures::percentile;
+use self::raw_events::RawEvents;
+
+/// Times that both sides are measured, in turns; one more round before them warms up.
+const ROUNDS: usize = 9;
+/// Characters in each event's payload: about 300 bytes, as most of FlexCore's own events have.
+const PAYLOAD_CHARS: usize = 290;
+
+/// What is appended in one round.
+struct Case {
+    name: &'static str,
+    /// Writers that wait for their append before they send the next.
+    writers: usize,
+    /// Appends of each writer.
+    appends: usize,
+    /// Events of one append.
+    events: usize,
+    /// Whether each append begins a stream, or each writer goes on with one.
+    fresh: bool,
+}
+
+const CASES: [Case; 5] = [
+    Case { name: "1 event, known streams", writers: 1_000, appends: 10, events: 1, fresh: false },
+    Case { name: "3 events, known streams", writers: 1_000, appends: 5, events: 3, fresh: false },
+    Case { name: "1 event, new streams", writers: 1_000, appends: 10, events: 1, fresh: true },
+    Case { name: "3 events, new streams", writers: 1_000, appends: 5, events: 3, fresh: true },
+    Case { name: "1 event, one writer", writers: 1, appends: 500, events: 1, fresh: false },
+];
+
+/// A committer on a store.
+struct Ours {
+    committer: Committer,
+    supervisor: SupervisorHandle,
+    epochs: Vec<Epoch>,
+}
+
+impl Ours {
+    async fn start(store: Arc<dyn EventStore>) -> Result<Self> {
+        let epochs = store.claim_all("bench").await?;
+        let head = store.head().await?;
+        let supervisor =
+            SupervisorHandle::spawn("node", Inspector::new("bench"), Arc::new(System), None).await?;
+        let committer = Committer::start(store, &supervisor, head).await;
+        Ok(Self { committer, supervisor, epochs })
+    }
+
+    fn commits(&self) -> u64 {
+        self.committer.metrics().commits.load(Relaxed)
+    }
+
+    /// Appends what each writer has, all writers at once; how long it took until everything was durable.
+    async fn append(&self, work: Vec<Vec<Append>>) -> Result<Duration> {
+        let began = Instant::now();
+        let writers = work.into_iter().map(|appends| {
+            let committer = self.committer.clone();
+            tokio::spawn(async move {
+                for append in appends {
+                    let outcome = committer.append(append).await?;
+                    ensure!(matches!(outcome, AppendOutcome::Committed(_)), "not stored: {outcome:?}");
+                }
+                Ok(())
+            })
+        });
+        for writer in writers.collect::<Vec<_>>() {
+            writer.await??;
+        }
+        Ok(began.elapsed())
+    }
+}
+
+/// Where the streams of a case's writers are.
+struct Streams {
+    names: Vec<StreamId>,
+    version: u64,
+}
+
+impl Streams {
+    fn new(case: &Case) -> Self {
+        Self { names: (0..case.writers).map(|_| stream()).collect(), version: 0 }
+    }
+
+    /// The next round's work, by writer.
+    fn work(&mut self, case: &Case, epochs: &[Epoch], payload: &Bytes) -> Vec<Vec<Append>> {
+        let before = self.version;
+        self.version += (case.appends * case.events) as u64;
+        let writer = |name: &StreamId| {
+            let append = |n: usize| {
+                let known = || (name.clone(), before + (n * case.events) as u64);
+                let (stream, version) = if case.fresh { (stream(), 0) } else { known() };
+                unit(stream, version, case.events, epochs, payload)
+            };
+            (0..case.appends).map(append).collect()
+        };
+        self.names.iter().map(writer).collect()
+    }
+}
+
+/// A stream as the runtime names most of them.
+fn stream() -> StreamId {
+    StreamId::execution(ExecutionId(System.uuid()))
+}
+
+fn unit(stream: StreamId, expected: u64, events: usize, epochs: &[Epoch], payload: &Bytes) -> Append {
+    let event = |_| NewEvent {
+        id: EventId(System.uuid()),
+        kind: "StepStarted",
+        schema_version: 1,
+        payload: payload.clone(),
+    };
+    let command = CommandRecord {
+        stream: stream.clone(),
+        id: CommandId(System.uuid()),
+        request_hash: [7; 32],
+        answer: Bytes::from_static(b"\x80"),
+    };
+    let origin = Origin {
+        actor: "node:bench".to_owned(),
+        correlation_id: CorrelationId(System.uuid()),
+        causation_id: Some(System.uuid()),
+    };
+    let epoch = epochs[usize::from(stream.shard().0)];
+    let events = (0..events).map(event).collect();
+    let part = StreamAppend { stream, epoch, expected: Version(expected), events };
+    Append { command, origin, streams: vec![part], wakeups: Vec::new() }
+}
+
+/// The figures of one case.
+#[derive(Default)]
+struct Figures {
+    ours: Vec<f64>,
+    raw: Vec<f64>,
+    ratios: Vec<f64>,
+    units_per_commit: f64,
+}
+
+async fn compare(case: &Case, ours: &Ours, raw: &mut RawEvents<'_>, payload: &Bytes) -> Result<Figures> {
+    let mut streams = Streams::new(case);
+    let mut figures = Figures::default();
+    let events = (case.writers * case.appends * case.events) as f64;
+    for round in 0..=ROUNDS {
+        let work = streams.work(case, &ours.epochs, payload);
+        // the order in which the writers' appends reach the committer: each writer's first, each one's second …
+        let in_order = (0..case.appends).flat_map(|n| work.iter().map(move |appends| appends[n].clone()));
+        let same: Vec<Append> = in_order.collect();
+        let before = ours.commits();
+        let our_time = ours.append(work).await?.as_secs_f64();
+        let commits = (ours.commits() - before).max(1);
+        let batch = same.len().div_ceil(usize::try_from(commits)?);
+        let raw_time = raw.insert(&same, batch).await?.as_secs_f64();
+        if round > 0 {
+            figures.ours.push(events / our_time);
+            figures.raw.push(events / raw_time);
+            figures.ratios.push(raw_time / our_time);
+            figures.units_per_commit += same.len() as f64 / commits as f64 / ROUNDS as f64;
+        }
+    }
+    Ok(figures)
+}
+
+async fn alone(case: &Case, ours: &Ours, payload: &Bytes) -> Result<Vec<f64>> {
+    let mut streams = Streams::new(case);
+    let mut rates = Vec::new();
+    for round in 0..=ROUNDS {
+        let work = streams.work(case, &ours.epochs, payload);
+        let time = ours.append(work).await?.as_secs_f64();
+        if round > 0 {
+            rates.push((case.writers * case.appends * case.events) as f64 / time);
+        }
+    }
+    Ok(rates)
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let payload = serde_json::json!({"text": "x".repeat(PAYLOAD_CHARS)});
+    let payload = Bytes::from(rmp_serde::to_vec_named(&payload)?);
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("bench.db");
+    let sqlite = Ours::start(Arc::new(SqliteStore::open(file, Arc::new(System))?)).await?;
+    let database = TestDatabase::create().await;
+    let store = PostgresStore::connect(&database.url()).await.context("open the store")?;
+    let ours = Ours::start(Arc::new(store)).await?;
+    let client = database.connect().await;
+    let mut raw = RawEvents::create(&client).await?;
+
+    println!(
+        "events per second; ratio = committer / raw unnest, median [lowest, highest] of {ROUNDS} rounds"
+    );
+    println!(
+        "{:<26}{:>10}{:>10}  {:<20}{:>14}{:>10}",
+        "case", "committer", "raw", "ratio", "appends/commit", "sqlite"
+    );
+    for case in &CASES {
+        let figures = compare(case, &ours, &mut raw, &payload).await?;
+        let on_sqlite = alone(case, &sqlite, &payload).await?;
+        let at = |q| percentile(&figures.ratios, q);
+        println!(
+            "{:<26}{:>10.0}{:>10.0}  {:<20}{:>14.0}{:>10.0}",
+            case.name,
+            percentile(&figures.ours, 0.5),
+            percentile(&figures.raw, 0.5),
+            format!("{:.2} [{:.2}, {:.2}]", at(0.5), at(0.0), at(1.0)),
+            figures.units_per_commit,
+            percentile(&on_sqlite, 0.5),
+        );
+    }
+
+    let counts =
+        client.query_one("select (select count(*) from event), (select count(*) from raw_event)", &[]);
+    let row = counts.await?;
+    let (stored, inserted): (i64, i64) = (row.get(0), row.get(1));
+    ensure!(stored == inserted, "the committer stored {stored} events, raw inserts {inserted}");
+    ours.supervisor.drain().await;
+    sqlite.supervisor.drain().await;
+    Ok(())
+}
