@@ -33,6 +33,8 @@ use flexcore_test_support::TestDatabase;
 use self::figures::percentile;
 use self::raw_events::RawEvents;
 
+/// How long the committers have to end.
+const DRAIN: Duration = Duration::from_secs(10);
 /// Times that both sides are measured, in turns; one more round before them warms up.
 const ROUNDS: usize = 9;
 /// Characters in each event's payload: about 300 bytes, as most of FlexCore's own events have.
@@ -242,7 +244,7 @@ async fn main() -> Result<()> {
     let row = counts.await?;
     let (stored, inserted): (i64, i64) = (row.get(0), row.get(1));
     ensure!(stored == inserted, "the committer stored {stored} events, raw inserts {inserted}");
-    ours.supervisor.drain().await;
-    sqlite.supervisor.drain().await;
+    ours.supervisor.drain(DRAIN).await;
+    sqlite.supervisor.drain(DRAIN).await;
     Ok(())
 }
