@@ -119,18 +119,6 @@ impl<A: Aggregate> Directory<A> {
         });
     }
 
-    /// How many aggregates are in memory.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.slots.len()
-    }
-
-    /// Whether none is in memory.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.slots.is_empty()
-    }
-
     /// Ends a quarantined aggregate's quarantine; false when it is not in quarantine.
     pub async fn release(&self, stream: &StreamId) -> bool {
         self.supervisor.release(stream.as_str()).await
