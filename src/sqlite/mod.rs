@@ -11,8 +11,10 @@ use flexcore_actors::domain::ids::{Category, CommandId, Epoch, Position, StreamI
 use flexcore_actors::ports::event_store::{
     Append, AppendOutcome, EventFilter, StoreError, StoredCommand, StreamOrder, Wakeup,
 };
+use flexcore_actors::ports::head::Head;
 use flexcore_actors::ports::{BoxFuture, Clock, EventStore, batch};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use tokio::sync::watch;
 
 use self::readers::Readers;
 use self::writer::Writer;
@@ -42,6 +44,7 @@ pub struct SqliteStore {
     // the readers are closed first, so that the writer's close ends the write-ahead log
     readers: Readers,
     writer: Writer,
+    head: Arc<Head>,
 }
 
 impl SqliteStore {
@@ -59,11 +62,12 @@ impl SqliteStore {
             operation: "migrate the store's file",
             source: Box::new(source),
         })?;
-        let writer = Writer::start(connection, clock).map_err(|source| StoreError::Failed {
-            operation: "start the store's writer",
-            source: Box::new(source),
+        let last = reads::head(&connection).map_err(|e| error::not_stored("read the log's head", e))?;
+        let head = Arc::new(Head::new(last));
+        let writer = Writer::start(connection, clock, Arc::clone(&head)).map_err(|source| {
+            StoreError::Failed { operation: "start the store's writer", source: Box::new(source) }
         })?;
-        Ok(Self { path: path.to_owned(), readers: Readers::new(path), writer })
+        Ok(Self { path: path.to_owned(), readers: Readers::new(path), writer, head })
     }
 
     /// The file.
@@ -158,5 +162,9 @@ impl EventStore for SqliteStore {
 
     fn head(&self) -> BoxFuture<'_, Result<Position, StoreError>> {
         Box::pin(self.readers.read("head", reads::head))
+    }
+
+    fn head_changes(&self) -> watch::Receiver<Position> {
+        self.head.changes()
     }
 }

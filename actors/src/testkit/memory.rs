@@ -6,6 +6,7 @@ use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use jiff::Timestamp;
+use tokio::sync::watch;
 
 use crate::domain::event::RecordedEvent;
 use crate::domain::ids::{Category, CommandId, Epoch, Position, Shard, StreamId, Version};
@@ -13,6 +14,7 @@ use crate::ports::event_store::{
     Append, AppendOutcome, Committed, EventFilter, StoreError, StoredCommand, StreamAppend, StreamOrder,
     Wakeup,
 };
+use crate::ports::head::Head;
 use crate::ports::{BoxFuture, Clock, EventStore, batch};
 
 /// What goes wrong with an append of a [`MemoryStore`].
@@ -33,6 +35,7 @@ pub struct MemoryStore {
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
     faults: Mutex<VecDeque<Fault>>,
+    head: Head,
 }
 
 struct State {
@@ -56,7 +59,12 @@ impl MemoryStore {
             shards: vec![(Epoch(0), None); 256],
             wakeups: BTreeMap::new(),
         };
-        Self { clock, state: Mutex::new(state), faults: Mutex::new(VecDeque::new()) }
+        Self {
+            clock,
+            state: Mutex::new(state),
+            faults: Mutex::new(VecDeque::new()),
+            head: Head::new(Position(0)),
+        }
     }
 
     /// Makes the appends to come fail, one fault each, in order.
@@ -92,7 +100,9 @@ impl MemoryStore {
     fn store(&self, units: &[Append]) -> Vec<AppendOutcome> {
         let now = batch::whole_micros(self.clock.now());
         let mut state = self.state();
-        units.iter().map(|unit| state.append(unit, now)).collect()
+        let outcomes = units.iter().map(|unit| state.append(unit, now)).collect();
+        self.head.raise(state.head());
+        outcomes
     }
 }
 
@@ -270,5 +280,9 @@ impl EventStore for MemoryStore {
 
     fn head(&self) -> BoxFuture<'_, Result<Position, StoreError>> {
         ready(Ok(self.state().head()))
+    }
+
+    fn head_changes(&self) -> watch::Receiver<Position> {
+        self.head.changes()
     }
 }

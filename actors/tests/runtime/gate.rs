@@ -114,4 +114,8 @@ impl EventStore for Gate {
     fn head(&self) -> BoxFuture<'_, Result<Position, StoreError>> {
         self.inner.head()
     }
+
+    fn head_changes(&self) -> tokio::sync::watch::Receiver<Position> {
+        self.inner.head_changes()
+    }
 }
