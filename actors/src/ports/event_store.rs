@@ -162,8 +162,8 @@ impl StoreError {
 pub struct EventFilter {
     /// Only this stream.
     pub stream: Option<StreamId>,
-    /// Only this event type.
-    pub kind: Option<String>,
+    /// Only these event types; none means all.
+    pub kinds: Vec<String>,
     /// Recorded at or after.
     pub from: Option<Timestamp>,
     /// Recorded before.

@@ -191,7 +191,7 @@ fn skip(after: u64) -> usize {
 
 fn admits(filter: &EventFilter, event: &RecordedEvent) -> bool {
     filter.stream.as_ref().is_none_or(|stream| *stream == event.stream)
-        && filter.kind.as_ref().is_none_or(|kind| *kind == event.kind)
+        && (filter.kinds.is_empty() || filter.kinds.contains(&event.kind))
         && filter.from.is_none_or(|from| event.recorded_at >= from)
         && filter.to.is_none_or(|to| event.recorded_at < to)
 }

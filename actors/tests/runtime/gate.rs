@@ -115,7 +115,7 @@ impl EventStore for Gate {
         self.inner.head()
     }
 
-    fn head_changes(&self) -> tokio::sync::watch::Receiver<Position> {
+    fn head_changes(&self) -> watch::Receiver<Position> {
         self.inner.head_changes()
     }
 }

@@ -6,6 +6,7 @@ use super::Fixture;
 use super::kit::{Writer, pipeline, plugin};
 use crate::domain::ids::{Position, StreamId};
 use crate::ports::event_store::EventFilter;
+use crate::runtime::subscription::Log;
 
 const WRITERS: usize = 8;
 const BATCHES: u64 = 12;
@@ -84,6 +85,30 @@ async fn follow(reader: &Writer) -> Vec<(Position, crate::domain::ids::EventId)>
         tokio::task::yield_now().await;
     }
     seen
+}
+
+/// While eight writers append on handles of their own, one who follows the log sees every position once and in order.
+pub async fn a_follower_misses_nothing_while_many_write<F: Fixture>(fixture: &F) {
+    let owner = Writer::claim(fixture).await;
+    let reader = fixture.another().await;
+    let mut writers = Vec::new();
+    for number in 0..WRITERS {
+        let writer = owner.with(fixture.another().await);
+        writers.push(tokio::spawn(async move { write(&writer, number).await }));
+    }
+    let mut follower = Log::new(reader).follow(Position(0), EventFilter::default());
+    let followed = async {
+        let mut seen = Vec::new();
+        while follower.position().0 < TOTAL {
+            seen.extend(follower.next().await.expect("next").events);
+        }
+        seen
+    };
+    let seen = tokio::time::timeout(DEADLINE, followed).await.expect("the follower missed an event");
+    for writer in writers {
+        writer.await.expect("a writer failed");
+    }
+    assert_eq!(seen, owner.log().await, "what was followed while others wrote is what is there");
 }
 
 /// Within a batch, positions follow the order of its units, streams and events.
