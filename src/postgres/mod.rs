@@ -24,6 +24,7 @@ mod error;
 mod migrate;
 mod reads;
 mod session;
+mod snapshots;
 mod value;
 mod writer;
 
@@ -60,7 +61,7 @@ impl PostgresStore {
         Ok(Self { readers, writer: Writer::new(config::writer(&config)) })
     }
 
-    /// Runs a read on a connection of the pool. One that gave no answer in time is closed: the next statement would
+    /// Runs a read, or a write that may be lost, on a connection of the pool. One that gave no answer in time is closed: the next statement would
     /// wait behind the first.
     async fn read<T>(
         &self,

@@ -15,12 +15,14 @@ use flexcore_actors::ports::{BoxFuture, Clock, EventStore, batch};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use self::readers::Readers;
+use self::snapshots::SnapshotWriter;
 use self::writer::Writer;
 
 mod append;
 mod error;
 mod readers;
 mod reads;
+mod snapshots;
 mod value;
 mod writer;
 
@@ -39,8 +41,9 @@ const PREPARED: usize = 32;
 /// An event store in a SQLite file.
 pub struct SqliteStore {
     path: PathBuf,
-    // the readers are closed first, so that the writer's close ends the write-ahead log
+    // the others are closed first, so that the writer's close ends the write-ahead log
     readers: Readers,
+    snapshots: SnapshotWriter,
     writer: Writer,
 }
 
@@ -63,7 +66,8 @@ impl SqliteStore {
             operation: "start the store's writer",
             source: Box::new(source),
         })?;
-        Ok(Self { path: path.to_owned(), readers: Readers::new(path), writer })
+        let (readers, snapshots) = (Readers::new(path), SnapshotWriter::new(path));
+        Ok(Self { path: path.to_owned(), readers, snapshots, writer })
     }
 
     /// The file.

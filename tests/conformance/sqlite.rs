@@ -9,7 +9,7 @@ use flexcore_actors::ports::{BoxFuture, EventStore, clock};
 use flexcore_actors::testkit::conformance::{Fixture, Writer, pipeline};
 
 pub(crate) struct Sqlite {
-    store: Arc<SqliteStore>,
+    pub(crate) store: Arc<SqliteStore>,
     folder: tempfile::TempDir,
 }
 

@@ -14,6 +14,6 @@ pub mod problem;
 pub mod quantity;
 pub mod reader;
 pub mod retry;
-mod upcast;
 #[cfg(test)]
 mod story;
+mod upcast;

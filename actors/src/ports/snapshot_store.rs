@@ -39,10 +39,4 @@ pub trait SnapshotStore: Send + Sync + 'static {
         stream: &'a StreamId,
         snapshot: &'a Snapshot,
     ) -> BoxFuture<'a, Result<(), StoreError>>;
-
-    /// Removes the snapshot of a stream, such as one that was found damaged. Without one nothing happens.
-    ///
-    /// # Errors
-    /// When it may still be there.
-    fn remove<'a>(&'a self, stream: &'a StreamId) -> BoxFuture<'a, Result<(), StoreError>>;
 }

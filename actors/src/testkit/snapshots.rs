@@ -48,9 +48,4 @@ impl SnapshotStore for MemorySnapshots {
         }
         Box::pin(std::future::ready(Ok(())))
     }
-
-    fn remove<'a>(&'a self, stream: &'a StreamId) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.kept().remove(stream);
-        Box::pin(std::future::ready(Ok(())))
-    }
 }

@@ -86,21 +86,6 @@ pub async fn another_shape_is_replaced<F: SnapshotFixture>(fixture: &F) {
     assert_eq!(kept(&*store, &stream).await, Some(new));
 }
 
-/// A removed snapshot is gone, the others stay, and one that is not there can be removed.
-pub async fn snapshots_are_removed<F: SnapshotFixture>(fixture: &F) {
-    let (store, a, b) = (fixture.snapshots(), pipeline("a"), pipeline("b"));
-    for stream in [&a, &b] {
-        store.save(stream, &snapshot(9, 1, b"state")).await.expect("save");
-    }
-    for _ in 0..2 {
-        store.remove(&a).await.expect("remove");
-        assert_eq!(kept(&*store, &a).await, None);
-    }
-    assert!(kept(&*store, &b).await.is_some());
-    store.save(&a, &snapshot(1, 1, b"anew")).await.expect("save");
-    assert_eq!(kept(&*store, &a).await, Some(snapshot(1, 1, b"anew")));
-}
-
 /// Saves of one stream at the same time end with the highest version.
 pub async fn the_highest_of_many_snapshots_stays<F: SnapshotFixture>(fixture: &F) {
     let (store, stream) = (fixture.snapshots(), pipeline("many"));
@@ -123,7 +108,6 @@ macro_rules! snapshot_store_conformance {
             snapshot_payloads_are_opaque,
             a_late_snapshot_changes_nothing,
             another_shape_is_replaced,
-            snapshots_are_removed,
             the_highest_of_many_snapshots_stays,
         }
     };
