@@ -21,6 +21,8 @@ pub const MAX_QUEUED_EXECUTIONS: usize = 1_000;
 
 /// Most appends in one group commit.
 pub const COMMIT_BATCH: usize = 2_000;
+/// Group commits on their way at once: one at the store, the next one behind it on the wire.
+pub const COMMITS_IN_FLIGHT: usize = 2;
 /// Appends that may wait for the committer; the next caller waits for a place.
 pub const COMMIT_QUEUE: usize = 8_192;
 /// How often a batch whose outcome is unknown is sent again before its callers are told so.

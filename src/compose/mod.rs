@@ -55,7 +55,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Node> {
     let listener = http::bind(config.http_listen).await?;
     let address = listener.local_addr().context("the listener has no address")?;
     let clock: Arc<dyn Clock> = Arc::new(System);
-    let (store, snapshots) = open_store(config, &data_dir, &clock).await?;
+    let (store, snapshots) = open_store(config, &data_dir).await?;
     let logs: Arc<dyn LogStore> = Arc::new(FileLogs::open(&data_dir)?);
     let host = host(&data_dir, presence, &logs, &clock)?;
     let ports = Ports { store, snapshots, host: Arc::new(host), logs, clock, ids: Arc::new(System) };
@@ -112,12 +112,12 @@ fn make_data_dir(path: &Path) -> anyhow::Result<PathBuf> {
 /// The store of events and that of snapshots: the same database.
 type Stores = (Arc<dyn EventStore>, Arc<dyn SnapshotStore>);
 
-async fn open_store(config: &Config, data_dir: &Path, clock: &Arc<dyn Clock>) -> anyhow::Result<Stores> {
+async fn open_store(config: &Config, data_dir: &Path) -> anyhow::Result<Stores> {
     let Some(url) = &config.database_url else {
         let path = data_dir.join("flexcore.db");
         let open = {
-            let (path, clock) = (path.clone(), Arc::clone(clock));
-            tokio::task::spawn_blocking(move || SqliteStore::open(path, clock))
+            let path = path.clone();
+            tokio::task::spawn_blocking(move || SqliteStore::open(path))
         };
         let store =
             open.await?.with_context(|| format!("the embedded store {} cannot be opened", path.display()))?;

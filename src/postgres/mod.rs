@@ -3,6 +3,7 @@
 //! that its lock is never held across a round trip. Nothing here knows SQLite, and no URL or password is ever part
 //! of a message.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::{
@@ -10,10 +11,11 @@ use deadpool_postgres::{
 };
 use flexcore_actors::domain::event::RecordedEvent;
 use flexcore_actors::domain::ids::{Category, CommandId, Epoch, Position, StreamId, Version};
+use flexcore_actors::ports::batch::Batch;
 use flexcore_actors::ports::event_store::{
-    Append, AppendOutcome, EventFilter, StoreError, StoredCommand, StreamOrder, Wakeup,
+    AppendOutcome, EventFilter, StoreError, StoredCommand, StreamOrder, Wakeup,
 };
-use flexcore_actors::ports::{BoxFuture, EventStore, batch};
+use flexcore_actors::ports::{BoxFuture, EventStore};
 use tokio_postgres::{Config, NoTls};
 
 use self::writer::Writer;
@@ -103,10 +105,9 @@ fn no_reader(operation: &'static str, error: PoolError) -> StoreError {
 }
 
 impl EventStore for PostgresStore {
-    fn append<'a>(&'a self, units: &'a [Append]) -> BoxFuture<'a, Result<Vec<AppendOutcome>, StoreError>> {
+    fn append(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<Vec<AppendOutcome>, StoreError>> {
         Box::pin(async move {
-            batch::check(units)?;
-            if units.is_empty() { Ok(Vec::new()) } else { self.writer.append(units).await }
+            if batch.units().is_empty() { Ok(Vec::new()) } else { self.writer.append(&batch).await }
         })
     }
 

@@ -7,12 +7,13 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::task::JoinHandle;
 
 use super::directory::Shared;
-use super::handle::{Slot, Submission, SubmitError, Submitted};
+use super::handle::{Identity, Slot, Submission, SubmitError, Submitted};
 use super::recover::{recover, unreadable};
 use crate::domain::aggregate::{Aggregate, Answer, Decision, Recorded};
 use crate::domain::codec::{Encoded, EventSet, from_bytes, to_bytes};
 use crate::domain::event::NewEvent;
 use crate::domain::ids::{EventId, StreamId, Version};
+use crate::domain::integrity::leaf::LeafHash;
 use crate::limits::{
     CONFLICT_RETRIES, MAX_EVENT_BYTES, RELOAD_PAUSE, SNAPSHOT_EVERY, SNAPSHOT_MIN_EVENTS,
     SNAPSHOT_SLOW_RECOVERY,
@@ -41,6 +42,8 @@ pub struct AggregateActor<A: Aggregate> {
 pub struct Folded<A> {
     state: Option<Arc<A>>,
     version: Version,
+    /// The leaf of the event at that version.
+    leaf: LeafHash,
     /// Whether a [`Msg::Reload`] is on its way.
     reloads: bool,
     kept: Kept,
@@ -64,7 +67,8 @@ impl<A: Aggregate> Actor for AggregateActor<A> {
 
     async fn pre_start(&self, myself: ActorRef<Msg<A>>, (): ()) -> Result<Folded<A>, ActorProcessingErr> {
         // recovery waits for the first message: a failure here would yield no supervision event
-        let mut folded = Folded { state: None, version: Version(0), reloads: false, kept: Kept::default() };
+        let (version, leaf, kept) = (Version(0), LeafHash::NONE, Kept::default());
+        let mut folded = Folded { state: None, version, leaf, reloads: false, kept };
         self.reload_for_followers(&myself, &mut folded);
         Ok(folded)
     }
@@ -125,8 +129,8 @@ impl<A: Aggregate> AggregateActor<A> {
         if !due || saves || self.shared.superseded.is_cancelled() {
             return;
         }
-        let (now, store, stream) = (self.shared.clock.now(), &self.shared.store, &self.slot.stream);
-        let task = self.shared.snapshots.take(stream, Arc::clone(state), folded.version, now, store);
+        let (head, now) = ((folded.version, folded.leaf), self.shared.clock.now());
+        let task = self.shared.snapshots.take(&self.slot.stream, head, Arc::clone(state), now);
         if task.is_some() {
             *kept = Kept { version: folded.version, early: false, saving: task };
         }
@@ -137,8 +141,9 @@ impl<A: Aggregate> AggregateActor<A> {
         submission: &Submission<A::Command>,
         folded: &mut Folded<A>,
     ) -> Result<Submitted, SubmitError> {
-        if submission.idempotent
-            && let Some(first) = self.first_answer(submission).await?
+        let known = submission.identity.filter(|identity| identity.idempotent);
+        if let Some(identity) = known
+            && let Some(first) = self.first_answer(identity).await?
         {
             return Ok(first);
         }
@@ -165,43 +170,51 @@ impl<A: Aggregate> AggregateActor<A> {
         let answer = decision.answer.clone();
         let events = decision.events.clone();
         if events.is_empty()
-            && !submission.idempotent
+            && submission.identity.is_none_or(|identity| !identity.idempotent)
             && decision.opens.is_empty()
             && decision.wakeups.is_empty()
         {
             let position = self.shared.committer.metrics().position();
             return Ok(Some(Submitted { version: folded.version, position, events: 0, answer }));
         }
-        let append = self.append(submission, decision, folded.version)?;
-        match self.shared.committer.append(append).await {
-            Ok(AppendOutcome::Committed(committed)) => {
-                self.apply(folded, &events, &committed);
-                Ok(Some(submitted(&committed, folded.version, answer)))
-            }
-            Ok(AppendOutcome::Duplicate(committed)) => {
-                folded.state = None;
-                self.load(folded).await?;
-                Ok(Some(from_first(&committed)))
-            }
-            Ok(AppendOutcome::CommandReused) => Err(SubmitError::CommandReused),
-            Ok(AppendOutcome::Conflict { stream, .. })
-                if submission.guard.as_ref().is_some_and(|g| g.0 == stream) =>
-            {
-                Err(SubmitError::GuardFailed)
-            }
-            Ok(AppendOutcome::Conflict { .. }) => {
-                folded.state = None;
-                Ok(None)
-            }
-            Ok(AppendOutcome::Fenced { .. }) => {
-                folded.state = None;
-                Err(SubmitError::Fenced)
-            }
+        let append = self.append(submission, decision, folded)?;
+        let commit = match self.shared.committer.append(append).await {
+            Ok(commit) => commit,
             Err(error) => {
                 if error == CommitError::Unknown {
                     folded.state = None;
                 }
-                Err(SubmitError::Unavailable(error.to_string()))
+                return Err(SubmitError::Unavailable(error.to_string()));
+            }
+        };
+        match commit.outcome {
+            AppendOutcome::Committed(committed) => {
+                folded.leaf = commit.leaf;
+                self.apply(folded, &events, &committed);
+                Ok(Some(submitted(&committed, folded.version, answer)))
+            }
+            AppendOutcome::Duplicate(committed) => {
+                folded.state = None;
+                self.load(folded).await?;
+                let after = Version(committed.first_version.0 + events.len() as u64);
+                Ok(Some(match submission.identity {
+                    Some(_) => from_first(&committed),
+                    None => submitted(&committed, after, answer),
+                }))
+            }
+            AppendOutcome::CommandReused => Err(SubmitError::CommandReused),
+            AppendOutcome::Conflict { stream, .. }
+                if submission.guard.as_ref().is_some_and(|g| g.0 == stream) =>
+            {
+                Err(SubmitError::GuardFailed)
+            }
+            AppendOutcome::Conflict { .. } => {
+                folded.state = None;
+                Ok(None)
+            }
+            AppendOutcome::Fenced { .. } => {
+                folded.state = None;
+                Err(SubmitError::Fenced)
             }
         }
     }
@@ -210,34 +223,31 @@ impl<A: Aggregate> AggregateActor<A> {
         &self,
         submission: &Submission<A::Command>,
         decision: Decision<A::Event>,
-        expected: Version,
+        folded: &Folded<A>,
     ) -> Result<Append, SubmitError> {
         let encoded: Vec<Encoded> = decision.events.iter().map(EventSet::encode).collect();
-        let own_events = encoded.len() as u64;
-        let mut streams = vec![self.stream_append(self.slot.stream.clone(), expected, encoded)?];
+        let after = Version(folded.version.0 + encoded.len() as u64);
+        let own = (folded.version, folded.leaf);
+        let mut streams = vec![self.stream_append(self.slot.stream.clone(), own, encoded)?];
         for (stream, events) in decision.opens {
-            streams.push(self.stream_append(stream, Version(0), events)?);
+            streams.push(self.stream_append(stream, (Version(0), LeafHash::NONE), events)?);
         }
         if let Some((stream, version)) = submission.guard.clone() {
-            streams.push(self.stream_append(stream, version, Vec::new())?);
+            streams.push(self.stream_append(stream, (version, LeafHash::NONE), Vec::new())?);
         }
         let wakeups = decision.wakeups.into_iter().map(|(stream, due)| Wakeup { stream, due }).collect();
-        let command = CommandRecord {
-            stream: self.slot.stream.clone(),
-            id: submission.id,
-            request_hash: submission.request_hash,
-            answer: to_bytes(&FirstAnswer {
-                version: Version(expected.0 + own_events),
-                answer: decision.answer,
-            }),
-        };
+        let command = submission.identity.map(|identity| CommandRecord {
+            id: identity.id,
+            request_hash: identity.request_hash,
+            answer: to_bytes(&FirstAnswer { version: after, answer: decision.answer }),
+        });
         Ok(Append { command, origin: submission.origin.clone(), streams, wakeups })
     }
 
     fn stream_append(
         &self,
         stream: StreamId,
-        expected: Version,
+        (expected, previous): (Version, LeafHash),
         events: Vec<Encoded>,
     ) -> Result<StreamAppend, SubmitError> {
         if let Some(large) = events.iter().find(|e| e.payload.len() > MAX_EVENT_BYTES) {
@@ -254,7 +264,8 @@ impl<A: Aggregate> AggregateActor<A> {
             payload: e.payload,
         };
         let epoch = self.shared.epochs[usize::from(stream.shard().0)];
-        Ok(StreamAppend { stream, epoch, expected, events: events.into_iter().map(fresh).collect() })
+        let events = events.into_iter().map(fresh).collect();
+        Ok(StreamAppend { stream, epoch, expected, previous, events })
     }
 
     fn apply(&self, folded: &mut Folded<A>, events: &[A::Event], committed: &Committed) {
@@ -283,7 +294,7 @@ impl<A: Aggregate> AggregateActor<A> {
         }
         let _recovering = self.shared.recoveries.acquire().await;
         let recovered = recover(&self.shared, &self.slot.stream).await?;
-        folded.version = recovered.fold.version();
+        (folded.version, folded.leaf) = (recovered.fold.version(), recovered.fold.leaf());
         folded.kept.version = recovered.snapshot;
         folded.kept.early = recovered.took >= SNAPSHOT_SLOW_RECOVERY;
         let state = Arc::new(recovered.fold.state);
@@ -291,13 +302,10 @@ impl<A: Aggregate> AggregateActor<A> {
         Ok(state)
     }
 
-    async fn first_answer(
-        &self,
-        submission: &Submission<A::Command>,
-    ) -> Result<Option<Submitted>, SubmitError> {
-        let found = self.shared.store.find_command(&self.slot.stream, submission.id).await;
+    async fn first_answer(&self, identity: Identity) -> Result<Option<Submitted>, SubmitError> {
+        let found = self.shared.store.find_command(&self.slot.stream, identity.id).await;
         match found.map_err(|error| unreadable(&self.slot.stream, &error))? {
-            Some((hash, _)) if hash != submission.request_hash => Err(SubmitError::CommandReused),
+            Some((hash, _)) if hash != identity.request_hash => Err(SubmitError::CommandReused),
             Some((_, committed)) => Ok(Some(from_first(&committed))),
             None => Ok(None),
         }

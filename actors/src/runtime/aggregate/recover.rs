@@ -12,6 +12,7 @@ use crate::domain::aggregate::{Aggregate, Recorded};
 use crate::domain::codec::EventSet;
 use crate::domain::event::RecordedEvent;
 use crate::domain::ids::{StreamId, Version};
+use crate::domain::integrity::leaf::LeafHash;
 use crate::limits::{RECOVERY_PAGE, SNAPSHOT_MIN_EVENTS};
 use crate::ports::event_store::StoreError;
 
@@ -114,7 +115,7 @@ async fn from_snapshot<A: Aggregate>(
     stream: &StreamId,
 ) -> Result<Option<(Fold<A>, Vec<RecordedEvent>)>, SubmitError> {
     let Some(snapshot) = shared.snapshots.load(stream).await else { return Ok(None) };
-    // the event at its version comes along: it tells whether the snapshot belongs to this history
+    // the event at its version comes along: its leaf tells whether the snapshot belongs to this history
     let before = Version(snapshot.version.0.saturating_sub(1));
     let mut tail = read(shared, stream, before, RECOVERY_PAGE).await?.into_iter();
     let last = tail.next();
@@ -134,6 +135,11 @@ impl<A: Aggregate> Fold<A> {
 
     pub(super) fn version(&self) -> Version {
         self.last.as_ref().map_or(Version(0), |event| event.version)
+    }
+
+    /// The leaf on which the next event is chained.
+    pub(super) fn leaf(&self) -> LeafHash {
+        self.last.as_ref().map_or(LeafHash::NONE, |event| event.hashes.leaf)
     }
 
     /// Applies the events that follow.

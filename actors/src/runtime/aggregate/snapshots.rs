@@ -1,7 +1,7 @@
 //! Takes snapshots of aggregates and reads them back. A snapshot is bound to the history it was folded from: a digest
-//! over its stream, its version, the event there and the state stands before the state, so that one that was damaged,
-//! or that belongs to a history which is not the stream's, is noticed. Never in here: when one is due (the actor), and
-//! anything that waits inside an append.
+//! over the leaf of its last event, which covers all events before, and the state stands before the state; so one that
+//! was damaged, or belongs to a history which is not the stream's, is noticed. Never in here: when one is due (the
+//! actor), and anything that an append would wait for.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -16,10 +16,11 @@ use crate::domain::aggregate::{Aggregate, fingerprint};
 use crate::domain::codec::{from_bytes, to_bytes};
 use crate::domain::event::RecordedEvent;
 use crate::domain::ids::{StreamId, Version};
+use crate::domain::integrity::leaf::LeafHash;
 use crate::limits::{MAX_SNAPSHOT_BYTES, SNAPSHOTS_SAVING, SNAPSHOTS_WAITING};
+use crate::ports::SnapshotStore;
 use crate::ports::event_store::StoreError;
 use crate::ports::snapshot_store::Snapshot;
-use crate::ports::{EventStore, SnapshotStore};
 
 /// Bytes of the digest before the state.
 const DIGEST: usize = 32;
@@ -60,8 +61,6 @@ pub(super) enum Unusable {
 /// Why a snapshot was not taken.
 #[derive(Debug, thiserror::Error)]
 enum NotTaken {
-    #[error("the event store has no event at its version")]
-    NoEvent,
     #[error("the state would be {0} bytes, more than {MAX_SNAPSHOT_BYTES}")]
     TooLarge(usize),
     #[error(transparent)]
@@ -101,57 +100,48 @@ impl Snapshots {
         }
     }
 
-    /// Takes a snapshot of `state` at `version`, in a task of its own; `None` when too many wait already. What goes
-    /// wrong is logged and costs nothing but time at the next recovery.
+    /// Takes a snapshot of `state` after the event of this version and leaf, in a task of its own; `None` when too
+    /// many wait already. What goes wrong is logged and costs nothing but time at the next recovery.
     pub(super) fn take<A: Aggregate>(
         &self,
         stream: &StreamId,
+        (version, leaf): (Version, LeafHash),
         state: Arc<A>,
-        version: Version,
         taken_at: Timestamp,
-        events: &Arc<dyn EventStore>,
     ) -> Option<JoinHandle<()>> {
         let place = Arc::clone(&self.waiting).try_acquire_owned().ok()?;
-        let (this, stream, events) = (self.clone(), stream.clone(), Arc::clone(events));
+        let (this, stream) = (self.clone(), stream.clone());
         Some(tokio::spawn(async move {
             let _place = place;
             let Ok(_turn) = this.saving.acquire().await else { return };
-            match this.save(&stream, &*state, version, taken_at, &*events).await {
+            let saved = match seal(&*state, leaf) {
+                Ok(payload) => {
+                    let snapshot = Snapshot { version, taken_at, fingerprint: fingerprint::<A>(), payload };
+                    this.store.save(&stream, &snapshot).await.map_err(NotTaken::from)
+                }
+                Err(error) => Err(error),
+            };
+            match saved {
                 Ok(()) => {
                     this.metrics.saved.fetch_add(1, Relaxed);
                 }
                 Err(error) => {
                     this.metrics.failed.fetch_add(1, Relaxed);
-                    tracing::warn!(%stream, %version, error = &error as &dyn std::error::Error, "snapshot not saved");
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(%stream, %version, error, "snapshot not saved");
                 }
             }
         }))
     }
-
-    async fn save<A: Aggregate>(
-        &self,
-        stream: &StreamId,
-        state: &A,
-        version: Version,
-        taken_at: Timestamp,
-        events: &dyn EventStore,
-    ) -> Result<(), NotTaken> {
-        let before = Version(version.0.saturating_sub(1));
-        let last = events.read_stream(stream, before, 1).await?.into_iter().next();
-        let last = last.filter(|event| event.version == version).ok_or(NotTaken::NoEvent)?;
-        let snapshot = seal(state, &last, taken_at)?;
-        Ok(self.store.save(stream, &snapshot).await?)
-    }
 }
 
-/// The snapshot of `state`, which `last` was the last event to change.
-fn seal<A: Aggregate>(state: &A, last: &RecordedEvent, taken_at: Timestamp) -> Result<Snapshot, NotTaken> {
+/// The payload of a snapshot of `state`, whose last event has this leaf.
+fn seal<A: Aggregate>(state: &A, leaf: LeafHash) -> Result<Bytes, NotTaken> {
     let state = to_bytes(state);
     if state.len() > MAX_SNAPSHOT_BYTES {
         return Err(NotTaken::TooLarge(state.len()));
     }
-    let payload = Bytes::from([&digest(last, &state)[..], &state].concat());
-    Ok(Snapshot { version: last.version, taken_at, fingerprint: fingerprint::<A>(), payload })
+    Ok(Bytes::from([&digest(leaf, &state)[..], &state].concat()))
 }
 
 /// The state in a snapshot; `last` is the event of the stream at the snapshot's version.
@@ -164,18 +154,12 @@ pub(super) fn open<A: Aggregate>(snapshot: &Snapshot, last: Option<&RecordedEven
     }
     let last = last.filter(|event| event.version == snapshot.version).ok_or(Unusable::Ahead)?;
     let (found, state) = snapshot.payload.split_at_checked(DIGEST).ok_or(Unusable::Damaged)?;
-    if found != digest(last, state) {
+    if found != digest(last.hashes.leaf, state) {
         return Err(Unusable::Damaged);
     }
     Ok(from_bytes(state)?)
 }
 
-fn digest(last: &RecordedEvent, state: &[u8]) -> [u8; DIGEST] {
-    let mut hasher = Sha256::new();
-    hasher.update(last.version.0.to_be_bytes());
-    hasher.update(last.id.0.as_bytes());
-    hasher.update((last.stream.as_str().len() as u64).to_be_bytes());
-    hasher.update(last.stream.as_str());
-    hasher.update(state);
-    hasher.finalize().into()
+fn digest(leaf: LeafHash, state: &[u8]) -> [u8; DIGEST] {
+    Sha256::new().chain_update(leaf.0).chain_update(state).finalize().into()
 }
