@@ -5,6 +5,7 @@ mod commands;
 mod definitions;
 mod project;
 mod queries;
+mod replay;
 mod starts;
 
 use std::str::FromStr;
@@ -20,6 +21,7 @@ use crate::domain::ids::{
 use crate::domain::problem::Problems;
 use crate::ports::event_store::EventFilter;
 
+pub use super::aggregate::At;
 use super::node::Tree;
 use super::services::Services;
 
