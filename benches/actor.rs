@@ -67,7 +67,8 @@ impl LogStore for Nothing {
 /// A node with one plugin and one pipeline.
 async fn node(store: Arc<dyn EventStore>) -> anyhow::Result<Node> {
     let (clock, ids) = (Arc::new(System), Arc::new(System));
-    let ports = Ports { store, host: Arc::new(Nothing), logs: Arc::new(Nothing), clock, ids };
+    let integrity = integrity_ports(Arc::clone(&store));
+    let ports = Ports { store, host: Arc::new(Nothing), logs: Arc::new(Nothing), integrity, clock, ids };
     let node = Node::start("bench", ports).await?;
     let plugin =
         json!({"name": "tap", "version": "1", "type": "extractor", "protocol": "singer", "command": ["tap"]});

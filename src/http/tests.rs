@@ -103,7 +103,8 @@ impl World {
     async fn new() -> Self {
         let store = Arc::new(MemoryStore::new(Arc::new(System)));
         let (clock, ids) = (Arc::new(System), Arc::new(System));
-        let ports = Ports { store, host: Arc::new(Host), logs: Arc::new(Logs), clock, ids };
+        let integrity = integrity_ports(Arc::clone(&store) as _);
+        let ports = Ports { store, host: Arc::new(Host), logs: Arc::new(Logs), integrity, clock, ids };
         let node = Node::start("n1", ports).await.unwrap();
         let gateway = Gateway::new(node.api(), DEADLINE, CancellationToken::new());
         let world = Self { gateway, _node: node };

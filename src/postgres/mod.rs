@@ -21,6 +21,7 @@ use self::writer::Writer;
 mod columns;
 mod config;
 mod error;
+mod integrity;
 mod migrate;
 mod reads;
 mod session;

@@ -19,6 +19,7 @@ use self::writer::Writer;
 
 mod append;
 mod error;
+mod integrity;
 mod readers;
 mod reads;
 mod value;

@@ -6,11 +6,12 @@ use std::thread::JoinHandle;
 
 use flexcore_actors::domain::ids::Epoch;
 use flexcore_actors::ports::event_store::{Append, AppendOutcome, StoreError};
+use flexcore_actors::ports::integrity_store::{Seal, SealOutcome};
 use flexcore_actors::ports::{Clock, batch};
 use rusqlite::{Connection, Transaction};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{append, error, value};
+use super::{append, error, integrity, value};
 
 /// Jobs that may wait; the next caller waits for a place. The committer sends one batch at a time.
 const QUEUE: usize = 8;
@@ -26,6 +27,7 @@ type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 enum Job {
     Append(Vec<Append>, Reply<Vec<AppendOutcome>>),
     ClaimAll(String, Reply<Vec<Epoch>>),
+    Seal(Arc<Seal>, Reply<SealOutcome>),
 }
 
 impl Writer {
@@ -46,6 +48,11 @@ impl Writer {
     /// Takes all shards for a node.
     pub(super) async fn claim_all(&self, node: String) -> Result<Vec<Epoch>, StoreError> {
         self.ask("claim_all", |reply| Job::ClaimAll(node, reply)).await
+    }
+
+    /// Stores a checkpoint with its tiles.
+    pub(super) async fn seal(&self, seal: Arc<Seal>) -> Result<SealOutcome, StoreError> {
+        self.ask("seal", |reply| Job::Seal(seal, reply)).await
     }
 
     async fn ask<T>(
@@ -83,6 +90,9 @@ fn run(mut connection: Connection, clock: &dyn Clock, mut queue: mpsc::Receiver<
             }
             Job::ClaimAll(node, reply) => {
                 let _ = reply.send(transaction(&mut connection, "claim_all", |tx| claim_all(tx, &node)));
+            }
+            Job::Seal(seal, reply) => {
+                let _ = reply.send(transaction(&mut connection, "seal", |tx| integrity::seal(tx, &seal)));
             }
         }
     }

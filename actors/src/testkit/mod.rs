@@ -5,7 +5,9 @@
 pub mod conformance;
 
 mod clock;
+mod integrity;
 mod memory;
 
 pub use clock::ManualClock;
+pub use integrity::{MemoryCheckpoints, MemoryIntegrity, TestSigner, integrity_ports};
 pub use memory::{Fault, MemoryStore};

@@ -60,7 +60,8 @@ impl World {
         ids: Arc<dyn IdSource>,
     ) -> Self {
         let host = Arc::new(ScriptedHost::default());
-        let ports = Ports { store: edge, host: Arc::clone(&host) as _, logs: Arc::new(NoLogs), clock, ids };
+        let (logs, integrity) = (Arc::new(NoLogs), integrity_ports(Arc::clone(&edge)));
+        let ports = Ports { store: edge, host: Arc::clone(&host) as _, logs, integrity, clock, ids };
         let node = Node::start("n1", ports).await.unwrap();
         let api = node.api();
         Self { store, host, node, api }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::super::aggregate::Directory;
+use super::super::integrity::SealerState;
 use super::super::node::ROOT;
 use super::super::views::{
     ActorView, BookmarkView, DependencyView, EventView, ExecutionView, NodeMetrics, NodeStatus, Page,
@@ -261,6 +262,7 @@ impl Api {
     #[must_use]
     pub fn metrics(&self) -> NodeMetrics {
         let (live, commits) = (&self.services.live, self.services.shared.committer.metrics());
+        let sealer = self.services.sealer.status();
         NodeMetrics {
             actors: self.services.inspector.len() as u64,
             executions_running: live.runners(),
@@ -274,6 +276,12 @@ impl Api {
             bytes: live.bytes.load(Relaxed),
             position: commits.position().0,
             actor_restarts: self.services.inspector.restarts(),
+            sealed_size: sealer.sealed.load(Relaxed),
+            unsealed_events: sealer.unsealed(),
+            published_size: sealer.published.load(Relaxed),
+            seals: sealer.seals.load(Relaxed),
+            seal_failures: sealer.failures.load(Relaxed),
+            integrity_alarm: u64::from(matches!(sealer.state(), SealerState::Alarm(_))),
         }
     }
 
