@@ -87,7 +87,8 @@ async fn node(store: Arc<dyn EventStore>) -> anyhow::Result<Node> {
 async fn directory(store: Arc<dyn EventStore>) -> anyhow::Result<Arc<Directory<Pipeline>>> {
     let ids = Arc::new(System);
     let supervisor = SupervisorHandle::spawn("pipelines", Inspector::new("bench"), ids.clone(), None).await?;
-    let committer = Committer::start(Arc::clone(&store), &supervisor, Position(0)).await;
+    let committer =
+        Committer::start("bench", Arc::clone(&store), Arc::new(System), &supervisor, Position(0)).await;
     let shared = Shared {
         epochs: store.claim_all("bench").await?,
         store,
@@ -137,7 +138,7 @@ fn views(runtime: &Runtime, api: &Api, name: &Name, callers: u64, rounds: u64) -
 
 fn main() -> anyhow::Result<()> {
     let runtime = Runtime::new()?;
-    let store = Arc::new(MemoryStore::new(Arc::new(System)));
+    let store = Arc::new(MemoryStore::new());
     let (api, alone, name) = runtime.block_on(async {
         let node = node(store.clone()).await?;
         anyhow::Ok((node.api(), directory(store.clone()).await?, Name::new(PIPELINE)?))

@@ -62,7 +62,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Node> {
     let listener = http::bind(config.http_listen).await?;
     let address = listener.local_addr().context("the listener has no address")?;
     let clock: Arc<dyn Clock> = Arc::new(System);
-    let (store, tiles) = open_store(config, &data_dir, &clock).await?;
+    let (store, tiles) = open_store(config, &data_dir).await?;
     let integrity = integrity(config, &data_dir, tiles)?;
     let logs: Arc<dyn LogStore> = Arc::new(FileLogs::open(&data_dir)?);
     let host = host(&data_dir, presence, &logs, &clock)?;
@@ -120,12 +120,12 @@ fn make_data_dir(path: &Path) -> anyhow::Result<PathBuf> {
 /// One store under the names of its ports.
 type Store = (Arc<dyn EventStore>, Arc<dyn IntegrityStore>);
 
-async fn open_store(config: &Config, data_dir: &Path, clock: &Arc<dyn Clock>) -> anyhow::Result<Store> {
+async fn open_store(config: &Config, data_dir: &Path) -> anyhow::Result<Store> {
     let Some(url) = &config.database_url else {
         let path = data_dir.join("flexcore.db");
         let open = {
-            let (path, clock) = (path.clone(), Arc::clone(clock));
-            tokio::task::spawn_blocking(move || SqliteStore::open(path, clock))
+            let path = path.clone();
+            tokio::task::spawn_blocking(move || SqliteStore::open(path))
         };
         let store =
             open.await?.with_context(|| format!("the embedded store {} cannot be opened", path.display()))?;

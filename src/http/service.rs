@@ -33,7 +33,9 @@ use super::metrics::Metrics;
 use super::problem::{Kind, Problem};
 use super::reply::{Answer, Ctx, CtxFilter};
 use super::table::{Match, Route, find};
-use super::{any_of, commands, events, executions, guard, inspect, integrity, node, pipelines, plugins, queries};
+use super::{
+    any_of, commands, events, executions, guard, inspect, integrity, node, pipelines, plugins, queries,
+};
 
 /// A request of any transport.
 type AnyRequest = Request<BoxBody<Bytes, io::Error>>;

@@ -101,7 +101,7 @@ struct Reply {
 impl World {
     /// With a plugin `tap` and a pipeline `p` of one step `load`, a draft.
     async fn new() -> Self {
-        let store = Arc::new(MemoryStore::new(Arc::new(System)));
+        let store = Arc::new(MemoryStore::new());
         let (clock, ids) = (Arc::new(System), Arc::new(System));
         let integrity = integrity_ports(Arc::clone(&store) as _);
         let ports = Ports { store, host: Arc::new(Host), logs: Arc::new(Logs), integrity, clock, ids };

@@ -5,6 +5,7 @@ pub mod batch;
 pub mod checkpoints;
 pub mod clock;
 pub mod event_store;
+pub mod head;
 pub mod integrity_store;
 pub mod log_store;
 pub mod plugin_host;

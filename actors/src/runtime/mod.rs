@@ -23,6 +23,7 @@ mod restart;
 mod retry;
 mod runner;
 mod services;
+pub mod subscription;
 pub mod supervisor;
 pub mod views;
 mod worker;

@@ -108,7 +108,8 @@ impl Node {
         let head = store.head().await?;
         let inspector = Inspector::new(name);
         let tree = Tree::plant(&inspector, &ids).await?;
-        let committer = Committer::start(Arc::clone(&store), &tree.infrastructure, head).await;
+        let (writes, times) = (Arc::clone(&store), Arc::clone(&clock));
+        let committer = Committer::start(name, writes, times, &tree.infrastructure, head).await;
         let sealer = Sealer::start(integrity, Arc::clone(&clock), &tree.integrity).await;
         let shared = Arc::new(Shared {
             store,

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 
 use crate::domain::event::RecordedEvent;
 use crate::domain::ids::Position;
+use crate::domain::integrity::leaf::next_digest;
 use crate::domain::integrity::merkle::{Hash, Tile};
 use crate::domain::integrity::note::{KeyName, NoteSignature, VerifierKey};
 use crate::ports::checkpoints::{OutsideError, Place, Published, TrustedKey};
@@ -69,19 +70,17 @@ impl IntegrityStore for MemoryIntegrity {
             // read before the events, so that no checkpoint is seen without them
             let sealed = self.sealed().checkpoints.last_key_value().map(|(_, latest)| latest.clone());
             let events = self.read(0..u64::MAX).await?;
-            let digest = None;
+            let commits = events.chunk_by(|a, b| (a.recorded_at, &a.node) == (b.recorded_at, &b.node));
+            let digest = commits.fold(None, |digest, commit| {
+                Some(next_digest(digest, commit.iter().map(|event| event.hashes.leaf)))
+            });
             Ok(LogState { position: Position(events.len() as u64), digest, sealed })
         })
     }
 
     fn leaves(&self, indexes: Range<u64>) -> BoxFuture<'_, Result<Vec<Hash>, StoreError>> {
         Box::pin(async move {
-            Ok(self
-                .read(indexes)
-                .await?
-                .into_iter()
-                .map(|event| crate::domain::integrity::merkle::leaf_hash(&event.payload))
-                .collect())
+            Ok(self.read(indexes).await?.into_iter().map(|event| event.hashes.leaf.0).collect())
         })
     }
 

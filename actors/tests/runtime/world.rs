@@ -43,7 +43,7 @@ pub struct World {
 
 impl World {
     pub async fn new() -> Self {
-        Self::on(Arc::new(MemoryStore::new(Arc::new(System)))).await
+        Self::on(Arc::new(MemoryStore::new())).await
     }
 
     /// A node on a store that may already hold something.
