@@ -1,6 +1,6 @@
 //! The outside of FlexCore: adapters, gateways and the program that puts them together.
 //!
-//! **Boundary:** adapters (`postgres`, `sqlite`, `sandbox`, `plugins`, `logs`) implement the ports of
+//! **Boundary:** adapters (`postgres`, `sqlite`, `sandbox`, `plugins`, `logs`, `integrity`) implement the ports of
 //! [`flexcore_actors::ports`] and never name one another; gateways (`http`, `cli`) see typed handles only;
 //! [`compose`] is the one place that names two of them.
 
@@ -8,6 +8,7 @@ pub mod cli;
 pub mod compose;
 pub mod config;
 pub mod http;
+pub mod integrity;
 pub mod logs;
 pub mod plugins;
 pub mod postgres;

@@ -99,3 +99,11 @@ pub const BOOKMARK_INTERVAL: Duration = Duration::from_secs(1);
 pub const WAIT_POLL: Duration = Duration::from_millis(500);
 /// How long a program has to end by itself after it was asked to.
 pub const STOP_GRACE: Duration = Duration::from_secs(5);
+
+/// How often the log is sealed while it grows: what an intruder could still rewrite unseen is at most this young.
+pub const SEAL_INTERVAL: Duration = Duration::from_secs(1);
+/// Leaf hashes read from the store in one go while the log is sealed.
+pub const SEAL_PAGE: u64 = 8_192;
+/// Most events between two checkpoints: their tiles are stored in one transaction (8 MiB of hashes). What is beyond
+/// follows at once.
+pub const SEAL_EVENTS: u64 = 1 << 18;

@@ -18,6 +18,8 @@ pub(super) const KEYS: &[&str] = &[
     "http.listen",
     "http.max_connections",
     "database.url",
+    "integrity.key_file",
+    "integrity.checkpoint_dir",
     "log",
     "log_format",
     "shutdown.grace",
@@ -32,7 +34,6 @@ pub(super) const LATER: &[(&str, &str)] = &[
     ("cluster", "clustering"),
     ("auth", "access control"),
     ("sandbox", "the sandbox"),
-    ("integrity", "tamper evidence"),
 ];
 
 /// Variables that are ours but no configuration: the command line's own, and those that programs are given.

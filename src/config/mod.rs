@@ -36,6 +36,10 @@ pub struct Config {
     pub http_max_connections: usize,
     /// `database.url`; without it the embedded store is used.
     pub database_url: Option<Secret>,
+    /// `integrity.key_file`: where the key for checkpoints is; without it, in `data_dir`.
+    pub integrity_key_file: Option<PathBuf>,
+    /// `integrity.checkpoint_dir`: where copies of checkpoints go; without it, in `data_dir`.
+    pub integrity_checkpoint_dir: Option<PathBuf>,
     /// `log`: a filter that [`crate::telemetry::init`] accepts.
     pub log: String,
     /// `log_format`
@@ -52,6 +56,8 @@ impl Default for Config {
             http_listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             http_max_connections: 1_024,
             database_url: None,
+            integrity_key_file: None,
+            integrity_checkpoint_dir: None,
             log: "info".to_owned(),
             log_format: LogFormat::Text,
             shutdown_grace: Duration::from_secs(20),
@@ -151,6 +157,10 @@ impl Config {
             "data_dir": self.data_dir.display().to_string(),
             "http": {"listen": self.http_listen.to_string(), "max_connections": self.http_max_connections},
             "database": {"url": self.database_url.as_ref().map(|_| "<redacted>")},
+            "integrity": {
+                "key_file": self.integrity_key_file.as_ref().map(|path| path.display().to_string()),
+                "checkpoint_dir": self.integrity_checkpoint_dir.as_ref().map(|path| path.display().to_string()),
+            },
             "log": self.log,
             "log_format": self.log_format.as_str(),
             "shutdown": {"grace": format_duration(self.shutdown_grace)},

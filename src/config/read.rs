@@ -49,6 +49,11 @@ fn typed(mut root: Object<'_>) -> Config {
         config.database_url = database_url(&mut database);
         database.finish();
     }
+    if let Some(mut integrity) = root.object("integrity") {
+        config.integrity_key_file = path(&mut integrity, "key_file", "a file");
+        config.integrity_checkpoint_dir = path(&mut integrity, "checkpoint_dir", "a directory");
+        integrity.finish();
+    }
     if let Some(filter) = root.text("log") {
         match telemetry::check_filter(filter) {
             Ok(()) => config.log = filter.to_owned(),
@@ -74,6 +79,16 @@ fn typed(mut root: Object<'_>) -> Config {
     }
     root.finish();
     config
+}
+
+fn path(section: &mut Object<'_>, key: &'static str, what: &str) -> Option<PathBuf> {
+    match section.text(key)? {
+        "" => {
+            section.problem(key, format!("expected {what}, found an empty text"));
+            None
+        }
+        path => Some(PathBuf::from(path)),
+    }
 }
 
 fn read_http(mut http: Object<'_>, config: &mut Config) {

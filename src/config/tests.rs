@@ -58,6 +58,8 @@ fn every_key_has_a_variable() {
         ("http.listen", "[::1]:9", "[::1]:9"),
         ("http.max_connections", "12", "12"),
         ("database.url", "postgres://u:p@h/db", "<redacted>"),
+        ("integrity.key_file", "/keys/k", "/keys/k"),
+        ("integrity.checkpoint_dir", "seals", "seals"),
         ("log", "debug", "debug"),
         ("log_format", "json", "json"),
         ("shutdown.grace", "5s", "5s"),

@@ -47,12 +47,20 @@ const COUNTERS: &[Figure] = &[
     ("snapshots_saved", "Snapshots of aggregates saved", |m| m.snapshots_saved),
     ("snapshots_failed", "Snapshots that could not be saved", |m| m.snapshots_failed),
     ("snapshots_ignored", "Snapshots that could not be used", |m| m.snapshots_ignored),
+    ("integrity_seals", "Checkpoints this node made", |m| m.seals),
+    ("integrity_failures", "Attempts to seal or to copy a checkpoint outside that failed", |m| {
+        m.seal_failures
+    }),
 ];
 
 const GAUGES: &[Figure] = &[
     ("actors", "Actors alive", |m| m.actors),
     ("executions_running", "Executions that run on this node", |m| m.executions_running),
     ("position", "Position of the last event this node stored", |m| m.position),
+    ("integrity_sealed_size", "Events that the latest checkpoint covers", |m| m.sealed_size),
+    ("integrity_unsealed_events", "Events that no checkpoint covers yet", |m| m.unsealed_events),
+    ("integrity_published_size", "Events that the latest copy of a checkpoint covers", |m| m.published_size),
+    ("integrity_alarm", "1 while the log contradicts what was sealed before", |m| m.integrity_alarm),
 ];
 
 impl Metrics {

@@ -14,6 +14,7 @@ mod events;
 mod executions;
 mod guard;
 mod inspect;
+mod integrity;
 mod limits;
 mod logs;
 mod metrics;

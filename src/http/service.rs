@@ -33,7 +33,9 @@ use super::metrics::Metrics;
 use super::problem::{Kind, Problem};
 use super::reply::{Answer, Ctx, CtxFilter};
 use super::table::{Match, Route, find};
-use super::{any_of, commands, events, executions, guard, inspect, node, pipelines, plugins, queries};
+use super::{
+    any_of, commands, events, executions, guard, inspect, integrity, node, pipelines, plugins, queries,
+};
 
 /// A request of any transport.
 type AnyRequest = Request<BoxBody<Bytes, io::Error>>;
@@ -158,6 +160,7 @@ fn resources(handle: &BoxedFilter<(Api,)>, metrics: &Arc<Metrics>) -> BoxedFilte
         events::routes(&ctx),
         node::routes(&ctx),
         inspect::routes(&ctx),
+        integrity::routes(&ctx),
     );
     let api = warp::path!("api" / "v1" / "flexcore" / ..).and(api);
     any_of!(api, node::root_routes(&ctx, metrics))

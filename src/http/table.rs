@@ -74,6 +74,8 @@ const EVENTS: &[&str] = &[
     "min_position",
 ];
 
+const PROOF: &[&str] = &["position", "size", "from", "to"];
+
 macro_rules! api {
     ($path:literal) => {
         concat!("/api/v1/flexcore", $path)
@@ -131,7 +133,8 @@ pub const ROUTES: &[Route] = &[
     post(api!("/inspect/quarantine/{stream}/release"), "release it"),
     get(api!("/inspect/shards"), "who owns which shard").later("clustering"),
     get(api!("/inspect/cluster"), "the nodes").later("clustering"),
-    get(api!("/integrity"), "checkpoints").later("tamper evidence"),
+    get(api!("/integrity"), "how the log is sealed: checkpoint, keys, what the trust rests on"),
+    get(api!("/integrity/proof"), "that an event is in the log, or that the log only grew").query(PROOF),
     post(api!("/integrity/verify"), "verify the store").later("tamper evidence"),
     get(api!("/tokens"), "API tokens").later("access control"),
     post(api!("/tokens"), "create a token").later("access control"),

@@ -26,6 +26,7 @@ use self::writer::Writer;
 mod columns;
 mod config;
 mod error;
+mod integrity;
 mod listener;
 mod migrate;
 mod reads;

@@ -50,6 +50,11 @@ pub(super) fn digest(row: &Row, column: &str) -> Result<[u8; 32], Error> {
     row.try_get::<_, Raw<[u8; 32]>>(column).map(|raw| raw.0)
 }
 
+/// Reads SHA-256 digests that were joined.
+pub(super) fn digests(row: &Row, column: &str) -> Result<Vec<[u8; 32]>, Error> {
+    row.try_get::<_, Raw<Vec<[u8; 32]>>>(column).map(|raw| raw.0)
+}
+
 /// Reads the version of a payload's shape.
 pub(super) fn small(row: &Row, column: &str) -> Result<u16, Error> {
     row.try_get::<_, Raw<u16>>(column).map(|raw| raw.0)
@@ -71,6 +76,17 @@ impl FromSql<'_> for Raw<Bytes> {
 impl FromSql<'_> for Raw<[u8; 32]> {
     fn from_sql(_: &Type, raw: &[u8]) -> Converted<Self> {
         Ok(Self(raw.try_into()?))
+    }
+
+    accepts!(BYTEA);
+}
+
+impl FromSql<'_> for Raw<Vec<[u8; 32]>> {
+    fn from_sql(_: &Type, raw: &[u8]) -> Converted<Self> {
+        match raw.as_chunks() {
+            (digests, []) => Ok(Self(digests.to_vec())),
+            _ => Err("not a whole number of digests".into()),
+        }
     }
 
     accepts!(BYTEA);

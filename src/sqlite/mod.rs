@@ -23,6 +23,7 @@ use self::writer::Writer;
 
 mod append;
 mod error;
+mod integrity;
 mod readers;
 mod reads;
 mod snapshots;

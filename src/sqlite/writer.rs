@@ -8,10 +8,11 @@ use flexcore_actors::domain::ids::Epoch;
 use flexcore_actors::ports::batch::Batch;
 use flexcore_actors::ports::event_store::{AppendOutcome, StoreError};
 use flexcore_actors::ports::head::Head;
+use flexcore_actors::ports::integrity_store::{Seal, SealOutcome};
 use rusqlite::{Connection, Transaction};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{append, error, value};
+use super::{append, error, integrity, value};
 
 /// Jobs that may wait; the next caller waits for a place. The committer sends few batches at a time.
 const QUEUE: usize = 8;
@@ -27,6 +28,7 @@ type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 enum Job {
     Append(Arc<Batch>, Reply<Vec<AppendOutcome>>),
     ClaimAll(String, Reply<Vec<Epoch>>),
+    Seal(Arc<Seal>, Reply<SealOutcome>),
 }
 
 impl Writer {
@@ -47,6 +49,11 @@ impl Writer {
     /// Takes all shards for a node.
     pub(super) async fn claim_all(&self, node: String) -> Result<Vec<Epoch>, StoreError> {
         self.ask("claim_all", |reply| Job::ClaimAll(node, reply)).await
+    }
+
+    /// Stores a checkpoint with its tiles.
+    pub(super) async fn seal(&self, seal: Arc<Seal>) -> Result<SealOutcome, StoreError> {
+        self.ask("seal", |reply| Job::Seal(seal, reply)).await
     }
 
     async fn ask<T>(
@@ -86,6 +93,9 @@ fn run(mut connection: Connection, head: &Head, mut queue: mpsc::Receiver<Job>) 
             }
             Job::ClaimAll(node, reply) => {
                 let _ = reply.send(transaction(&mut connection, "claim_all", |tx| claim_all(tx, &node)));
+            }
+            Job::Seal(seal, reply) => {
+                let _ = reply.send(transaction(&mut connection, "seal", |tx| integrity::seal(tx, &seal)));
             }
         }
     }

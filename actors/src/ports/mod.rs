@@ -1,16 +1,21 @@
-//! What the runtime needs from the outside, as traits: the event store, snapshots, the plugin host, the log of
-//! programs, time and ids. Adapters live outside; nothing here names one.
+//! What the runtime needs from the outside, as traits: the event store with snapshots and the tree over it, the plugin
+//! host, the log of programs, who signs checkpoints and where copies of them go, time and ids. Adapters live outside;
+//! nothing here names one.
 
 pub mod batch;
+pub mod checkpoints;
 pub mod clock;
 pub mod event_store;
 pub mod head;
+pub mod integrity_store;
 pub mod log_store;
 pub mod plugin_host;
 pub mod snapshot_store;
 
+pub use checkpoints::{OutsideCheckpoints, Signer};
 pub use clock::{Clock, IdSource};
 pub use event_store::EventStore;
+pub use integrity_store::IntegrityStore;
 pub use log_store::LogStore;
 pub use plugin_host::PluginHost;
 pub use snapshot_store::SnapshotStore;

@@ -15,6 +15,7 @@ mod bookmark;
 pub mod committer;
 mod follow;
 pub mod inspect;
+pub mod integrity;
 mod live;
 pub mod node;
 mod recovery;

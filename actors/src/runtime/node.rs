@@ -12,6 +12,7 @@ use super::aggregate::{Directory, Shared, Snapshots};
 use super::api::Api;
 use super::committer::Committer;
 use super::inspect::Inspector;
+use super::integrity::{IntegrityPorts, Sealer};
 use super::live::Live;
 use super::recovery::{Orphans, take_over};
 use super::services::Services;
@@ -36,6 +37,8 @@ pub struct Ports {
     pub host: Arc<dyn PluginHost>,
     /// Keeps what programs say.
     pub logs: Arc<dyn LogStore>,
+    /// What the log is sealed with.
+    pub integrity: IntegrityPorts,
     /// The time of day.
     pub clock: Arc<dyn Clock>,
     /// Fresh ids.
@@ -81,6 +84,7 @@ pub(super) struct Tree {
     pipelines: SupervisorHandle,
     plugins: SupervisorHandle,
     infrastructure: SupervisorHandle,
+    integrity: SupervisorHandle,
 }
 
 /// The id of the root of the tree of actors.
@@ -101,13 +105,14 @@ impl Node {
     /// # Errors
     /// When the store cannot be read or written.
     pub async fn start(name: &str, ports: Ports) -> Result<Self, StartError> {
-        let Ports { store, snapshots, host, logs, clock, ids } = ports;
+        let Ports { store, snapshots, host, logs, integrity, clock, ids } = ports;
         let epochs = store.claim_all(name).await?;
         let head = store.head().await?;
         let inspector = Inspector::new(name);
         let tree = Tree::plant(&inspector, &ids).await?;
         let (writes, times) = (Arc::clone(&store), Arc::clone(&clock));
         let committer = Committer::start(name, writes, times, &tree.infrastructure, head).await;
+        let sealer = Sealer::start(integrity, Arc::clone(&clock), &tree.integrity).await;
         let shared = Arc::new(Shared {
             store,
             committer,
@@ -126,6 +131,7 @@ impl Node {
             logs,
             inspector,
             live: Arc::new(Live::default()),
+            sealer,
             pipelines: Directory::new(tree.pipelines.clone(), Arc::clone(&shared)),
             executions: Directory::new(tree.executions.clone(), Arc::clone(&shared)),
             plugins: Directory::new(tree.plugins.clone(), Arc::clone(&shared)),
@@ -169,7 +175,7 @@ impl Node {
         if tokio::time::timeout(grace, idle).await.is_err() {
             tracing::warn!(?grace, "executions did not end in time and are killed");
         }
-        self.tree.fell(deadline).await;
+        self.tree.fell(deadline, &self.services.sealer).await;
     }
 }
 
@@ -179,6 +185,7 @@ impl Tree {
         let below =
             async |id| SupervisorHandle::spawn(id, inspector.clone(), Arc::clone(ids), Some(&root)).await;
         Ok(Self {
+            integrity: below("integrity").await?,
             infrastructure: below("infrastructure").await?,
             plugins: below("plugins").await?,
             pipelines: below("pipelines").await?,
@@ -188,18 +195,18 @@ impl Tree {
         })
     }
 
-    /// Ends everything; what has not ended by `deadline` is killed.
-    async fn fell(&self, deadline: Instant) {
-        let order = [
-            &self.runners,
-            &self.executions,
-            &self.pipelines,
-            &self.plugins,
-            &self.infrastructure,
-            &self.root,
-        ];
-        for supervisor in order {
+    /// Ends everything; what has not ended by `deadline` is killed. What was stored to the end is sealed.
+    async fn fell(&self, deadline: Instant, sealer: &Sealer) {
+        let drain = async |supervisor: &SupervisorHandle| {
             supervisor.drain(deadline.saturating_duration_since(Instant::now())).await;
+        };
+        let writers = [&self.runners, &self.executions, &self.pipelines, &self.plugins, &self.infrastructure];
+        for supervisor in writers {
+            drain(supervisor).await;
+        }
+        sealer.finish();
+        for supervisor in [&self.integrity, &self.root] {
+            drain(supervisor).await;
         }
     }
 }

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::aggregate::{Directory, Identity, Shared, Submission, SubmitError, Submitted};
 use super::inspect::Inspector;
+use super::integrity::Sealer;
 use super::live::Live;
 use crate::domain::aggregate::Aggregate;
 use crate::domain::event::Origin;
@@ -33,6 +34,8 @@ pub struct Services {
     pub inspector: Inspector,
     /// What runs now.
     pub live: Arc<Live>,
+    /// Seals the log.
+    pub sealer: Sealer,
     /// Pipelines.
     pub pipelines: Directory<Pipeline>,
     /// Executions.

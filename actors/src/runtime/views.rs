@@ -354,4 +354,16 @@ pub struct NodeMetrics {
     pub snapshots_failed: u64,
     /// Snapshots that could not be used: the stream was folded from its beginning.
     pub snapshots_ignored: u64,
+    /// Events that the latest checkpoint covers.
+    pub sealed_size: u64,
+    /// Events that no checkpoint covers yet.
+    pub unsealed_events: u64,
+    /// Events that the latest checkpoint with a copy outside covers.
+    pub published_size: u64,
+    /// Checkpoints this node made.
+    pub seals: u64,
+    /// Attempts to seal, or to copy a checkpoint outside, that failed.
+    pub seal_failures: u64,
+    /// 1 while the log contradicts what was sealed before.
+    pub integrity_alarm: u64,
 }

@@ -12,7 +12,7 @@ use flexcore_actors::ports::{BoxFuture, Clock, EventStore, IdSource, LogStore, S
 use flexcore_actors::runtime::api::{Accepted, Api, ApiError, Command, CommandKind, Context};
 use flexcore_actors::runtime::node::{Node, Ports};
 use flexcore_actors::runtime::views::ExecutionView;
-use flexcore_actors::testkit::{MemorySnapshots, MemoryStore};
+use flexcore_actors::testkit::{MemorySnapshots, MemoryStore, integrity_ports};
 use serde_json::{Value, json};
 
 use crate::host::ScriptedHost;
@@ -70,8 +70,10 @@ impl World {
         clock: Arc<dyn Clock>,
         ids: Arc<dyn IdSource>,
     ) -> Self {
-        let (host, logs) = (Arc::new(ScriptedHost::default()), Arc::new(NoLogs));
-        let ports = Ports { store: edge, snapshots, host: Arc::clone(&host) as _, logs, clock, ids };
+        let host = Arc::new(ScriptedHost::default());
+        let (logs, integrity) = (Arc::new(NoLogs), integrity_ports(Arc::clone(&edge)));
+        let ports =
+            Ports { store: edge, snapshots, host: Arc::clone(&host) as _, logs, integrity, clock, ids };
         let node = Node::start("n1", ports).await.unwrap();
         let api = node.api();
         Self { store, host, node, api }

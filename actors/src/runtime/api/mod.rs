@@ -3,6 +3,7 @@
 
 mod commands;
 mod definitions;
+mod integrity;
 mod project;
 mod queries;
 mod replay;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::super::aggregate::Directory;
+use super::super::integrity::SealerState;
 use super::super::node::ROOT;
 use super::super::views::{
     ActorView, BookmarkView, DependencyView, EventView, ExecutionView, NodeMetrics, NodeStatus, Page,
@@ -256,6 +257,7 @@ impl Api {
     pub fn metrics(&self) -> NodeMetrics {
         let (live, commits) = (&self.services.live, self.services.shared.committer.metrics());
         let snapshots = self.services.shared.snapshots.metrics();
+        let sealer = self.services.sealer.status();
         NodeMetrics {
             actors: self.services.inspector.len() as u64,
             executions_running: live.runners(),
@@ -272,6 +274,12 @@ impl Api {
             snapshots_saved: snapshots.saved.load(Relaxed),
             snapshots_failed: snapshots.failed.load(Relaxed),
             snapshots_ignored: snapshots.ignored.load(Relaxed),
+            sealed_size: sealer.sealed.load(Relaxed),
+            unsealed_events: sealer.unsealed(),
+            published_size: sealer.published.load(Relaxed),
+            seals: sealer.seals.load(Relaxed),
+            seal_failures: sealer.failures.load(Relaxed),
+            integrity_alarm: u64::from(matches!(sealer.state(), SealerState::Alarm(_))),
         }
     }
 

@@ -117,8 +117,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::testkit::conformance::{Writer, pipeline};
     use crate::testkit::MemoryStore;
+    use crate::testkit::conformance::{Writer, pipeline};
 
     async fn world() -> (Writer, Log) {
         let store: Arc<dyn EventStore> = Arc::new(MemoryStore::new());

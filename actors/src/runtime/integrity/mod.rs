@@ -1,0 +1,11 @@
+//! Sealing: a checkpoint over the whole log every second in which it grew, and proofs out of what was sealed. Never in
+//! here: keys, files and databases.
+
+mod sealer;
+mod status;
+pub mod tree;
+mod turn;
+pub mod views;
+
+pub use sealer::{IntegrityPorts, Sealer};
+pub use status::{SealerState, SealerStatus};
