@@ -12,7 +12,7 @@ use flexcore_actors::ports::{BoxFuture, Clock, EventStore, IdSource, LogStore};
 use flexcore_actors::runtime::api::{Accepted, Api, ApiError, Command, CommandKind, Context};
 use flexcore_actors::runtime::node::{Node, Ports};
 use flexcore_actors::runtime::views::ExecutionView;
-use flexcore_actors::testkit::MemoryStore;
+use flexcore_actors::testkit::{MemoryStore, integrity_ports};
 use serde_json::{Value, json};
 
 use crate::host::ScriptedHost;

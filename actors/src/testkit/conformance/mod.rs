@@ -1,4 +1,5 @@
-//! The promises of [`EventStore`], one function each, run against every adapter by [`event_store_conformance!`].
+//! The promises of [`EventStore`], one function each, run against every adapter by [`event_store_conformance!`]; those of
+//! the store of tiles and checkpoints likewise.
 //! Nothing here knows an adapter: what only one of them can do is tested beside it.
 //!
 //! [`event_store_conformance!`]: crate::event_store_conformance
@@ -10,6 +11,7 @@ use crate::ports::{BoxFuture, EventStore};
 mod appending;
 mod commands;
 mod fencing;
+mod integrity;
 mod kit;
 mod order;
 mod random;
@@ -18,6 +20,7 @@ mod reading;
 pub use appending::*;
 pub use commands::*;
 pub use fencing::*;
+pub use integrity::*;
 pub use kit::{Writer, pipeline, plugin};
 pub use order::*;
 pub use random::{History, random_history};
