@@ -16,13 +16,13 @@ use flexcore_actors::ports::clock::System;
 use flexcore_actors::ports::log_store::LogLine;
 use flexcore_actors::ports::plugin_host::{AttemptEnd, HostEvent, PipeSpec, Progress};
 use flexcore_actors::ports::{BoxFuture, EventStore, IdSource, LogStore, PluginHost};
-use flexcore_actors::runtime::aggregate::{Directory, Shared};
+use flexcore_actors::runtime::aggregate::{Directory, Shared, Snapshots};
 use flexcore_actors::runtime::api::{Api, Command, CommandKind, Context};
 use flexcore_actors::runtime::committer::Committer;
 use flexcore_actors::runtime::inspect::Inspector;
 use flexcore_actors::runtime::node::{Node, Ports};
 use flexcore_actors::runtime::supervisor::SupervisorHandle;
-use flexcore_actors::testkit::{MemoryStore, integrity_ports};
+use flexcore_actors::testkit::{MemorySnapshots, MemoryStore, integrity_ports};
 use serde_json::json;
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, mpsc};
@@ -68,7 +68,9 @@ impl LogStore for Nothing {
 async fn node(store: Arc<dyn EventStore>) -> anyhow::Result<Node> {
     let (clock, ids) = (Arc::new(System), Arc::new(System));
     let integrity = integrity_ports(Arc::clone(&store));
-    let ports = Ports { store, host: Arc::new(Nothing), logs: Arc::new(Nothing), integrity, clock, ids };
+    let snapshots = Arc::new(MemorySnapshots::default());
+    let ports =
+        Ports { store, snapshots, host: Arc::new(Nothing), logs: Arc::new(Nothing), integrity, clock, ids };
     let node = Node::start("bench", ports).await?;
     let plugin =
         json!({"name": "tap", "version": "1", "type": "extractor", "protocol": "singer", "command": ["tap"]});
@@ -95,7 +97,9 @@ async fn directory(store: Arc<dyn EventStore>) -> anyhow::Result<Arc<Directory<P
         committer,
         clock: Arc::new(System),
         ids,
+        snapshots: Snapshots::new(Arc::new(MemorySnapshots::default())),
         recoveries: Semaphore::new(1),
+        replays: Semaphore::new(1),
         superseded: CancellationToken::new(),
     };
     Ok(Arc::new(Directory::new(supervisor, Arc::new(shared))))

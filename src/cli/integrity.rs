@@ -46,7 +46,7 @@ fn path(args: KeyFileArgs) -> Result<PathBuf, Failure> {
         Some(path) => Ok(path),
         None => {
             let config = load_config(&args.config)?.config;
-            Ok(compose::key_file(&config, &config.data_dir).0)
+            Ok(compose::integrity::key_file(&config, &config.data_dir).0)
         }
     }
 }

@@ -18,6 +18,7 @@ mod inspect;
 mod integrity;
 mod lists;
 mod logs;
+mod moment;
 mod output;
 mod parameters;
 mod pipelines;

@@ -48,6 +48,9 @@ const COUNTERS: &[Figure] = &[
     ("integrity_failures", "Attempts to seal or to copy a checkpoint outside that failed", |m| {
         m.seal_failures
     }),
+    ("snapshots_saved", "Snapshots of aggregates saved", |m| m.snapshots_saved),
+    ("snapshots_failed", "Snapshots that could not be saved", |m| m.snapshots_failed),
+    ("snapshots_ignored", "Snapshots that could not be used", |m| m.snapshots_ignored),
 ];
 
 const GAUGES: &[Figure] = &[

@@ -14,7 +14,7 @@ use flexcore_actors::ports::log_store::{LogLine, LogStream};
 use flexcore_actors::ports::plugin_host::{AttemptEnd, HostEvent, PipeSpec, Progress};
 use flexcore_actors::ports::{BoxFuture, LogStore, PluginHost};
 use flexcore_actors::runtime::node::{Node, Ports};
-use flexcore_actors::testkit::{MemoryStore, integrity_ports};
+use flexcore_actors::testkit::{MemorySnapshots, MemoryStore, integrity_ports};
 use http::{HeaderMap, Request};
 use http_body_util::{BodyExt, Full};
 use jiff::Timestamp;
@@ -104,7 +104,9 @@ impl World {
         let store = Arc::new(MemoryStore::new());
         let (clock, ids) = (Arc::new(System), Arc::new(System));
         let integrity = integrity_ports(Arc::clone(&store) as _);
-        let ports = Ports { store, host: Arc::new(Host), logs: Arc::new(Logs), integrity, clock, ids };
+        let snapshots = Arc::new(MemorySnapshots::default());
+        let ports =
+            Ports { store, snapshots, host: Arc::new(Host), logs: Arc::new(Logs), integrity, clock, ids };
         let node = Node::start("n1", ports).await.unwrap();
         let gateway = Gateway::new(node.api(), DEADLINE, CancellationToken::new());
         let world = Self { gateway, _node: node };

@@ -31,6 +31,7 @@ mod listener;
 mod migrate;
 mod reads;
 mod session;
+mod snapshots;
 mod value;
 mod writer;
 
@@ -77,7 +78,7 @@ impl PostgresStore {
         Ok(store)
     }
 
-    /// Runs a read on a connection of the pool. One that gave no answer in time is closed: the next statement would
+    /// Runs a read, or a write that may be lost, on a connection of the pool. One that gave no answer in time is closed: the next statement would
     /// wait behind the first.
     async fn read<T>(
         &self,

@@ -17,3 +17,4 @@ pub mod reader;
 pub mod retry;
 #[cfg(test)]
 mod story;
+mod upcast;

@@ -1,5 +1,6 @@
-//! What the runtime needs from the outside, as traits: the event store with the tree over it, the plugin host, the log
-//! of programs, who signs checkpoints and where copies of them go, time and ids. Adapters live outside; nothing here names one.
+//! What the runtime needs from the outside, as traits: the event store with the tree over it, snapshots, the plugin
+//! host, the log of programs, who signs checkpoints and where copies of them go, time and ids. Adapters live outside;
+//! nothing here names one.
 
 pub mod batch;
 pub mod checkpoints;
@@ -9,6 +10,7 @@ pub mod head;
 pub mod integrity_store;
 pub mod log_store;
 pub mod plugin_host;
+pub mod snapshot_store;
 
 pub use checkpoints::{OutsideCheckpoints, Signer};
 pub use clock::{Clock, IdSource};
@@ -16,6 +18,7 @@ pub use event_store::EventStore;
 pub use integrity_store::IntegrityStore;
 pub use log_store::LogStore;
 pub use plugin_host::PluginHost;
+pub use snapshot_store::SnapshotStore;
 
 /// What an asynchronous call of a port returns; boxed, so that ports can be trait objects.
 pub type BoxFuture<'a, T> = futures::future::BoxFuture<'a, T>;

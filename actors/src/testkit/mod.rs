@@ -7,7 +7,9 @@ pub mod conformance;
 mod clock;
 mod integrity;
 mod memory;
+mod snapshots;
 
 pub use clock::ManualClock;
 pub use integrity::{MemoryCheckpoints, MemoryIntegrity, TestSigner, integrity_ports};
 pub use memory::{Fault, MemoryStore};
+pub use snapshots::MemorySnapshots;

@@ -9,5 +9,6 @@ mod gate;
 mod host;
 mod races;
 mod seal;
+mod snapshots;
 mod supervision;
 mod world;

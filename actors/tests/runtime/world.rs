@@ -8,11 +8,11 @@ use flexcore_actors::domain::ids::{CommandId, CorrelationId, ExecutionId, Positi
 use flexcore_actors::ports::clock::System;
 use flexcore_actors::ports::event_store::EventFilter;
 use flexcore_actors::ports::log_store::LogLine;
-use flexcore_actors::ports::{BoxFuture, Clock, EventStore, IdSource, LogStore};
+use flexcore_actors::ports::{BoxFuture, Clock, EventStore, IdSource, LogStore, SnapshotStore};
 use flexcore_actors::runtime::api::{Accepted, Api, ApiError, Command, CommandKind, Context};
 use flexcore_actors::runtime::node::{Node, Ports};
 use flexcore_actors::runtime::views::ExecutionView;
-use flexcore_actors::testkit::{MemoryStore, integrity_ports};
+use flexcore_actors::testkit::{MemorySnapshots, MemoryStore, integrity_ports};
 use serde_json::{Value, json};
 
 use crate::host::ScriptedHost;
@@ -59,9 +59,21 @@ impl World {
         clock: Arc<dyn Clock>,
         ids: Arc<dyn IdSource>,
     ) -> Self {
-        let host = Arc::new(ScriptedHost::default());
-        let (logs, integrity) = (Arc::new(NoLogs), integrity_ports(Arc::clone(&edge)));
-        let ports = Ports { store: edge, host: Arc::clone(&host) as _, logs, integrity, clock, ids };
+        Self::keeping(store, edge, Arc::new(MemorySnapshots::default()), clock, ids).await
+    }
+
+    /// The same with snapshots of the test's own.
+    pub async fn keeping(
+        store: Arc<MemoryStore>,
+        edge: Arc<dyn EventStore>,
+        snapshots: Arc<dyn SnapshotStore>,
+        clock: Arc<dyn Clock>,
+        ids: Arc<dyn IdSource>,
+    ) -> Self {
+        let (host, logs) = (Arc::new(ScriptedHost::default()), Arc::new(NoLogs));
+        let integrity = integrity_ports(Arc::clone(&edge));
+        let ports =
+            Ports { store: edge, snapshots, host: Arc::clone(&host) as _, logs, integrity, clock, ids };
         let node = Node::start("n1", ports).await.unwrap();
         let api = node.api();
         Self { store, host, node, api }

@@ -257,6 +257,7 @@ impl Api {
     pub fn metrics(&self) -> NodeMetrics {
         let (live, commits) = (&self.services.live, self.services.shared.committer.metrics());
         let sealer = self.services.sealer.status();
+        let snapshots = self.services.shared.snapshots.metrics();
         NodeMetrics {
             actors: self.services.inspector.len() as u64,
             executions_running: live.runners(),
@@ -276,6 +277,9 @@ impl Api {
             seals: sealer.seals.load(Relaxed),
             seal_failures: sealer.failures.load(Relaxed),
             integrity_alarm: u64::from(matches!(sealer.state(), SealerState::Alarm(_))),
+            snapshots_saved: snapshots.saved.load(Relaxed),
+            snapshots_failed: snapshots.failed.load(Relaxed),
+            snapshots_ignored: snapshots.ignored.load(Relaxed),
         }
     }
 

@@ -1,5 +1,5 @@
-//! The promises of [`EventStore`], one function each, run against every adapter by [`event_store_conformance!`]; those of
-//! the store of tiles and checkpoints likewise.
+//! The promises of [`EventStore`], one function each, run against every adapter by [`event_store_conformance!`], and
+//! those of snapshots and of the store of tiles and checkpoints.
 //! Nothing here knows an adapter: what only one of them can do is tested beside it.
 //!
 //! [`event_store_conformance!`]: crate::event_store_conformance
@@ -16,6 +16,7 @@ mod kit;
 mod order;
 mod random;
 mod reading;
+mod snapshots;
 
 pub use appending::*;
 pub use commands::*;
@@ -25,6 +26,7 @@ pub use kit::{Writer, pipeline, plugin};
 pub use order::*;
 pub use random::{History, random_history};
 pub use reading::*;
+pub use snapshots::*;
 
 /// An empty store for one test.
 pub trait Fixture: Send + Sync + Sized {
