@@ -67,9 +67,10 @@ impl LogStore for Nothing {
 /// A node with one plugin and one pipeline.
 async fn node(store: Arc<dyn EventStore>) -> anyhow::Result<Node> {
     let (clock, ids) = (Arc::new(System), Arc::new(System));
-    let (snapshots, integrity) = (Arc::new(MemorySnapshots::default()), integrity_ports(Arc::clone(&store)));
-    let (host, logs) = (Arc::new(Nothing), Arc::new(Nothing));
-    let ports = Ports { store, snapshots, host, logs, integrity, clock, ids };
+    let integrity = integrity_ports(Arc::clone(&store));
+    let snapshots = Arc::new(MemorySnapshots::default());
+    let ports =
+        Ports { store, snapshots, host: Arc::new(Nothing), logs: Arc::new(Nothing), integrity, clock, ids };
     let node = Node::start("bench", ports).await?;
     let plugin =
         json!({"name": "tap", "version": "1", "type": "extractor", "protocol": "singer", "command": ["tap"]});

@@ -75,6 +75,12 @@ pub enum Command {
     /// The operator's view of a running node
     #[command(subcommand)]
     Inspect(InspectCommand),
+    /// The key that signs checkpoints of the event store
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  flexcore integrity keygen --file /keys/flexcore --name example.com/flexcore\n  flexcore integrity public > trusted-keys\n  flexcore integrity rotate"
+    )]
+    Integrity(IntegrityCommand),
     /// Check something without running it
     #[command(subcommand)]
     Check(CheckCommand),
@@ -185,6 +191,33 @@ pub struct ExecArgs {
     /// A parameter of the operation; a value that is JSON is sent as such
     #[arg(long = "param", value_name = "NAME=VALUE", value_parser = parameter)]
     pub parameters: Vec<Parameter>,
+}
+
+/// `integrity …`
+#[derive(Debug, Subcommand)]
+pub enum IntegrityCommand {
+    /// Make a new key in a file that is not there yet, and print its public half
+    Keygen {
+        /// The name of key and log, best an address of yours such as example.com/flexcore; by default one that nobody has
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+        #[command(flatten)]
+        file: KeyFileArgs,
+    },
+    /// Put a new key in front of the one in the file; takes effect when the node starts again
+    Rotate(KeyFileArgs),
+    /// Print the public keys whose checkpoints are to be believed
+    Public(KeyFileArgs),
+}
+
+/// Which key file.
+#[derive(Debug, Args)]
+pub struct KeyFileArgs {
+    /// The key file; by default that of the configuration
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    #[command(flatten)]
+    pub config: ConfigArgs,
 }
 
 /// `check …`

@@ -15,6 +15,7 @@ mod files;
 mod follow;
 mod human;
 mod inspect;
+mod integrity;
 mod lists;
 mod logs;
 mod moment;
@@ -73,6 +74,7 @@ async fn execute(cli: Cli, terminal: &mut Terminal) -> Result<(), Failure> {
         Command::Serve(args) => serve::serve(terminal, args).await,
         Command::Demo(args) => demo::demo(terminal, args).await,
         Command::Check(command) => check::check(terminal, command),
+        Command::Integrity(command) => integrity::integrity(terminal, command),
         Command::Apply(args) => apply::apply(&client()?, terminal, args).await,
         Command::Run(args) => run::run(&client()?, terminal, args).await,
         Command::Exec(args) => run::exec(&client()?, terminal, args).await,

@@ -1,5 +1,6 @@
 //! Puts a node together from its parts: the one place that names two adapters, and never more than their making.
 
+pub(crate) mod integrity;
 mod launch; // nothing but conversions between the plugin host and the launcher
 mod locks;
 
@@ -16,14 +17,12 @@ use anyhow::{Context, bail};
 use flexcore_actors::ports::clock::System;
 use flexcore_actors::ports::{Clock, EventStore, IntegrityStore, LogStore, SnapshotStore};
 use flexcore_actors::runtime::api::Api;
-use flexcore_actors::runtime::integrity::IntegrityPorts;
 use flexcore_actors::runtime::node::{Loss, Node as Runtime, Ports};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::http;
-use crate::integrity::{CheckpointDirectory, KeyFile};
 use crate::logs::FileLogs;
 use crate::plugins::launch::Launch;
 use crate::plugins::{LocalHost, Settings};
@@ -34,11 +33,6 @@ use crate::sqlite::SqliteStore;
 
 /// Where the address that a node listens on is written, below its data directory: it may have been given port 0.
 pub const ADDRESS_FILE: &str = "http.address";
-
-/// The key for checkpoints, below the data directory when no other place is configured.
-const KEY_FILE: &str = "integrity.key";
-/// Copies of checkpoints, below the data directory when no other place is configured.
-const CHECKPOINT_DIR: &str = "checkpoints";
 
 /// A running node.
 pub struct Node {
@@ -62,11 +56,12 @@ pub async fn start(config: &Config) -> anyhow::Result<Node> {
     let listener = http::bind(config.http_listen).await?;
     let address = listener.local_addr().context("the listener has no address")?;
     let clock: Arc<dyn Clock> = Arc::new(System);
-    let Stores { events, snapshots, tiles } = open_store(config, &data_dir).await?;
-    let integrity = integrity(config, &data_dir, tiles)?;
+    let Stores { events: store, snapshots, integrity } = open_stores(config, &data_dir).await?;
+    let integrity = integrity::ports(config, &data_dir, integrity)?;
     let logs: Arc<dyn LogStore> = Arc::new(FileLogs::open(&data_dir)?);
-    let host = Arc::new(host(&data_dir, presence, &logs, &clock)?);
-    let ports = Ports { store: events, snapshots, host, logs, integrity, clock, ids: Arc::new(System) };
+    let host = host(&data_dir, presence, &logs, &clock)?;
+    let ports =
+        Ports { store, snapshots, host: Arc::new(host), logs, integrity, clock, ids: Arc::new(System) };
     let runtime = Runtime::start(config.node_name.as_str(), ports).await?;
     let api = runtime.api();
     let gateway_shutdown = CancellationToken::new();
@@ -121,17 +116,17 @@ fn make_data_dir(path: &Path) -> anyhow::Result<PathBuf> {
 struct Stores {
     events: Arc<dyn EventStore>,
     snapshots: Arc<dyn SnapshotStore>,
-    tiles: Arc<dyn IntegrityStore>,
+    integrity: Arc<dyn IntegrityStore>,
 }
 
 impl Stores {
-    fn of<S: EventStore + SnapshotStore + IntegrityStore>(store: S) -> Self {
+    fn of(store: impl EventStore + SnapshotStore + IntegrityStore) -> Self {
         let store = Arc::new(store);
-        Self { events: Arc::clone(&store) as _, snapshots: Arc::clone(&store) as _, tiles: store }
+        Self { events: Arc::clone(&store) as _, snapshots: Arc::clone(&store) as _, integrity: store }
     }
 }
 
-async fn open_store(config: &Config, data_dir: &Path) -> anyhow::Result<Stores> {
+async fn open_stores(config: &Config, data_dir: &Path) -> anyhow::Result<Stores> {
     let Some(url) = &config.database_url else {
         let path = data_dir.join("flexcore.db");
         let open = {
@@ -146,36 +141,6 @@ async fn open_store(config: &Config, data_dir: &Path) -> anyhow::Result<Stores> 
         .await
         .context("database.url: the event store cannot be opened")?;
     Ok(Stores::of(store))
-}
-
-/// Where the key for checkpoints is, and whether it lies beside the store.
-pub(crate) fn key_file(config: &Config, data_dir: &Path) -> (PathBuf, bool) {
-    outside(config.integrity_key_file.as_deref(), data_dir, KEY_FILE)
-}
-
-/// A path of the configuration or its default in the data directory, and whether it lies in there.
-fn outside(path: Option<&Path>, data_dir: &Path, default: &str) -> (PathBuf, bool) {
-    let Some(path) = path else { return (data_dir.join(default), true) };
-    // what is not there yet is where the directory is that it will be made in
-    let real = path.ancestors().find_map(|there| {
-        fs::canonicalize(if there.as_os_str().is_empty() { Path::new(".") } else { there }).ok()
-    });
-    (path.to_path_buf(), real.is_some_and(|real| real.starts_with(data_dir)))
-}
-
-fn integrity(
-    config: &Config,
-    data_dir: &Path,
-    store: Arc<dyn IntegrityStore>,
-) -> anyhow::Result<IntegrityPorts> {
-    let (key_file, beside_store) = key_file(config, data_dir);
-    let signer =
-        KeyFile::open_or_generate(&key_file, beside_store).context("integrity.key_file cannot be used")?;
-    let checkpoint_dir = config.integrity_checkpoint_dir.as_deref();
-    let (path, beside_store) = outside(checkpoint_dir, data_dir, CHECKPOINT_DIR);
-    let outside = CheckpointDirectory::open(&path, beside_store)
-        .with_context(|| format!("integrity.checkpoint_dir {} cannot be used", path.display()))?;
-    Ok(IntegrityPorts { store, signer: Arc::new(signer), outside: Arc::new(outside) })
 }
 
 /// What starts programs, under the launcher at `jailer`; each launcher keeps `presence` open until it has ended.

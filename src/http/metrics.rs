@@ -44,13 +44,13 @@ const COUNTERS: &[Figure] = &[
     ("relayed_records", "Records relayed by attempts that have ended", |m| m.records),
     ("relayed_bytes", "Bytes relayed by attempts that have ended", |m| m.bytes),
     ("actor_restarts", "Actors restarted by their supervisors", |m| m.actor_restarts),
-    ("snapshots_saved", "Snapshots of aggregates saved", |m| m.snapshots_saved),
-    ("snapshots_failed", "Snapshots that could not be saved", |m| m.snapshots_failed),
-    ("snapshots_ignored", "Snapshots that could not be used", |m| m.snapshots_ignored),
     ("integrity_seals", "Checkpoints this node made", |m| m.seals),
     ("integrity_failures", "Attempts to seal or to copy a checkpoint outside that failed", |m| {
         m.seal_failures
     }),
+    ("snapshots_saved", "Snapshots of aggregates saved", |m| m.snapshots_saved),
+    ("snapshots_failed", "Snapshots that could not be saved", |m| m.snapshots_failed),
+    ("snapshots_ignored", "Snapshots that could not be used", |m| m.snapshots_ignored),
 ];
 
 const GAUGES: &[Figure] = &[

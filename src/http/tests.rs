@@ -103,10 +103,10 @@ impl World {
     async fn new() -> Self {
         let store = Arc::new(MemoryStore::new());
         let (clock, ids) = (Arc::new(System), Arc::new(System));
-        let snapshots = Arc::new(MemorySnapshots::default());
         let integrity = integrity_ports(Arc::clone(&store) as _);
-        let (host, logs) = (Arc::new(Host), Arc::new(Logs));
-        let ports = Ports { store, snapshots, host, logs, integrity, clock, ids };
+        let snapshots = Arc::new(MemorySnapshots::default());
+        let ports =
+            Ports { store, snapshots, host: Arc::new(Host), logs: Arc::new(Logs), integrity, clock, ids };
         let node = Node::start("n1", ports).await.unwrap();
         let gateway = Gateway::new(node.api(), DEADLINE, CancellationToken::new());
         let world = Self { gateway, _node: node };

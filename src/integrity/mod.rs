@@ -4,6 +4,8 @@
 mod directory;
 mod durable;
 mod keys;
+#[cfg(test)]
+mod tests;
 
 pub use directory::CheckpointDirectory;
 pub use keys::{KeyError, KeyFile, generate, rotate};

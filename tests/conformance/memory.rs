@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use flexcore_actors::ports::{BoxFuture, EventStore};
-use flexcore_actors::testkit::MemoryStore;
-use flexcore_actors::testkit::conformance::Fixture;
+use flexcore_actors::ports::{BoxFuture, EventStore, IntegrityStore};
+use flexcore_actors::testkit::conformance::{Fixture, IntegrityFixture};
+use flexcore_actors::testkit::{MemoryIntegrity, MemoryStore};
 
 pub(crate) struct Memory(Arc<MemoryStore>);
 
@@ -24,3 +24,32 @@ impl Fixture for Memory {
 }
 
 flexcore_actors::event_store_conformance!(Memory);
+
+/// The same with tiles and checkpoints.
+struct SealedMemory(Memory, Arc<MemoryIntegrity>);
+
+impl Fixture for SealedMemory {
+    fn open() -> BoxFuture<'static, Self> {
+        Box::pin(async {
+            let memory = Memory::open().await;
+            let integrity = Arc::new(MemoryIntegrity::new(memory.store()));
+            Self(memory, integrity)
+        })
+    }
+
+    fn store(&self) -> Arc<dyn EventStore> {
+        self.0.store()
+    }
+
+    fn close(self) -> BoxFuture<'static, ()> {
+        self.0.close()
+    }
+}
+
+impl IntegrityFixture for SealedMemory {
+    fn integrity(&self) -> Arc<dyn IntegrityStore> {
+        Arc::clone(&self.1) as Arc<dyn IntegrityStore>
+    }
+}
+
+flexcore_actors::integrity_store_conformance!(SealedMemory);

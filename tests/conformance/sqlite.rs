@@ -5,9 +5,9 @@ use std::sync::Arc;
 use flexcore::sqlite::SqliteStore;
 use flexcore_actors::domain::ids::{Position, Version};
 use flexcore_actors::ports::event_store::{AppendOutcome, StoreError};
-use flexcore_actors::ports::{BoxFuture, EventStore};
+use flexcore_actors::ports::{BoxFuture, EventStore, IntegrityStore};
 use flexcore_actors::testkit::MemoryStore;
-use flexcore_actors::testkit::conformance::{Fixture, Writer, pipeline};
+use flexcore_actors::testkit::conformance::{Fixture, IntegrityFixture, Writer, pipeline};
 
 pub(crate) struct Sqlite {
     pub(crate) store: Arc<SqliteStore>,
@@ -34,7 +34,14 @@ fn open(folder: &tempfile::TempDir) -> Result<SqliteStore, StoreError> {
     SqliteStore::open(folder.path().join("flexcore.db"))
 }
 
+impl IntegrityFixture for Sqlite {
+    fn integrity(&self) -> Arc<dyn IntegrityStore> {
+        Arc::clone(&self.store) as Arc<dyn IntegrityStore>
+    }
+}
+
 flexcore_actors::event_store_conformance!(Sqlite);
+flexcore_actors::integrity_store_conformance!(Sqlite);
 
 /// S6, S3 and S4 over a restart: events, commands and epochs are in the file.
 #[tokio::test]

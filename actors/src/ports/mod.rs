@@ -1,4 +1,4 @@
-//! What the runtime needs from the outside, as traits: the event store with snapshots and the tree over it, the plugin
+//! What the runtime needs from the outside, as traits: the event store with the tree over it, snapshots, the plugin
 //! host, the log of programs, who signs checkpoints and where copies of them go, time and ids. Adapters live outside;
 //! nothing here names one.
 

@@ -348,12 +348,6 @@ pub struct NodeMetrics {
     pub position: u64,
     /// Actors restarted by their supervisors.
     pub actor_restarts: u64,
-    /// Snapshots of aggregates saved.
-    pub snapshots_saved: u64,
-    /// Snapshots that could not be saved.
-    pub snapshots_failed: u64,
-    /// Snapshots that could not be used: the stream was folded from its beginning.
-    pub snapshots_ignored: u64,
     /// Events that the latest checkpoint covers.
     pub sealed_size: u64,
     /// Events that no checkpoint covers yet.
@@ -366,4 +360,10 @@ pub struct NodeMetrics {
     pub seal_failures: u64,
     /// 1 while the log contradicts what was sealed before.
     pub integrity_alarm: u64,
+    /// Snapshots of aggregates saved.
+    pub snapshots_saved: u64,
+    /// Snapshots that could not be saved.
+    pub snapshots_failed: u64,
+    /// Snapshots that could not be used: the stream was folded from its beginning.
+    pub snapshots_ignored: u64,
 }

@@ -8,6 +8,7 @@ mod flow;
 mod gate;
 mod host;
 mod races;
+mod seal;
 mod snapshots;
 mod supervision;
 mod world;

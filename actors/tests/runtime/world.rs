@@ -70,8 +70,8 @@ impl World {
         clock: Arc<dyn Clock>,
         ids: Arc<dyn IdSource>,
     ) -> Self {
-        let host = Arc::new(ScriptedHost::default());
-        let (logs, integrity) = (Arc::new(NoLogs), integrity_ports(Arc::clone(&edge)));
+        let (host, logs) = (Arc::new(ScriptedHost::default()), Arc::new(NoLogs));
+        let integrity = integrity_ports(Arc::clone(&edge));
         let ports =
             Ports { store: edge, snapshots, host: Arc::clone(&host) as _, logs, integrity, clock, ids };
         let node = Node::start("n1", ports).await.unwrap();

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use flexcore::postgres::PostgresStore;
-use flexcore_actors::ports::{BoxFuture, EventStore};
-use flexcore_actors::testkit::conformance::Fixture;
+use flexcore_actors::ports::{BoxFuture, EventStore, IntegrityStore};
+use flexcore_actors::testkit::conformance::{Fixture, IntegrityFixture};
 
 use self::database::Database;
 
@@ -43,4 +43,15 @@ impl Fixture for Postgres {
     }
 }
 
+impl IntegrityFixture for Postgres {
+    fn integrity(&self) -> Arc<dyn IntegrityStore> {
+        Arc::clone(&self.store) as Arc<dyn IntegrityStore>
+    }
+
+    fn another_integrity(&self) -> BoxFuture<'_, Arc<dyn IntegrityStore>> {
+        Box::pin(async { Arc::new(self.database.store().await) as Arc<dyn IntegrityStore> })
+    }
+}
+
 flexcore_actors::event_store_conformance!(Postgres);
+flexcore_actors::integrity_store_conformance!(Postgres);

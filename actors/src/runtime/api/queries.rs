@@ -256,8 +256,8 @@ impl Api {
     #[must_use]
     pub fn metrics(&self) -> NodeMetrics {
         let (live, commits) = (&self.services.live, self.services.shared.committer.metrics());
-        let snapshots = self.services.shared.snapshots.metrics();
         let sealer = self.services.sealer.status();
+        let snapshots = self.services.shared.snapshots.metrics();
         NodeMetrics {
             actors: self.services.inspector.len() as u64,
             executions_running: live.runners(),
@@ -271,15 +271,15 @@ impl Api {
             bytes: live.bytes.load(Relaxed),
             position: commits.position().0,
             actor_restarts: self.services.inspector.restarts(),
-            snapshots_saved: snapshots.saved.load(Relaxed),
-            snapshots_failed: snapshots.failed.load(Relaxed),
-            snapshots_ignored: snapshots.ignored.load(Relaxed),
             sealed_size: sealer.sealed.load(Relaxed),
             unsealed_events: sealer.unsealed(),
             published_size: sealer.published.load(Relaxed),
             seals: sealer.seals.load(Relaxed),
             seal_failures: sealer.failures.load(Relaxed),
             integrity_alarm: u64::from(matches!(sealer.state(), SealerState::Alarm(_))),
+            snapshots_saved: snapshots.saved.load(Relaxed),
+            snapshots_failed: snapshots.failed.load(Relaxed),
+            snapshots_ignored: snapshots.ignored.load(Relaxed),
         }
     }
 

@@ -1,5 +1,5 @@
 //! The promises of [`EventStore`], one function each, run against every adapter by [`event_store_conformance!`], and
-//! those of snapshots.
+//! those of snapshots and of the store of tiles and checkpoints.
 //! Nothing here knows an adapter: what only one of them can do is tested beside it.
 //!
 //! [`event_store_conformance!`]: crate::event_store_conformance
@@ -11,6 +11,7 @@ use crate::ports::{BoxFuture, EventStore};
 mod appending;
 mod commands;
 mod fencing;
+mod integrity;
 mod kit;
 mod order;
 mod random;
@@ -20,6 +21,7 @@ mod snapshots;
 pub use appending::*;
 pub use commands::*;
 pub use fencing::*;
+pub use integrity::*;
 pub use kit::{Writer, pipeline, plugin};
 pub use order::*;
 pub use random::{History, random_history};
