@@ -17,6 +17,7 @@ mod human;
 mod inspect;
 mod lists;
 mod logs;
+mod migrate;
 mod output;
 mod parameters;
 mod pipelines;
@@ -72,6 +73,7 @@ async fn execute(cli: Cli, terminal: &mut Terminal) -> Result<(), Failure> {
         Command::Serve(args) => serve::serve(terminal, args).await,
         Command::Demo(args) => demo::demo(terminal, args).await,
         Command::Check(command) => check::check(terminal, command),
+        Command::Migrate(args) => migrate::migrate(terminal, args).await,
         Command::Apply(args) => apply::apply(&client()?, terminal, args).await,
         Command::Run(args) => run::run(&client()?, terminal, args).await,
         Command::Exec(args) => run::exec(&client()?, terminal, args).await,

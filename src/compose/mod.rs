@@ -2,6 +2,7 @@
 
 mod launch; // nothing but conversions between the plugin host and the launcher
 mod locks;
+pub mod migrations;
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File};
@@ -32,6 +33,9 @@ use crate::sqlite::SqliteStore;
 
 /// Where the address that a node listens on is written, below its data directory: it may have been given port 0.
 pub const ADDRESS_FILE: &str = "http.address";
+
+/// The embedded store's file, below the data directory.
+const EMBEDDED_STORE: &str = "flexcore.db";
 
 /// A running node.
 pub struct Node {
@@ -115,7 +119,7 @@ async fn open_store(
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<Arc<dyn EventStore>> {
     let Some(url) = &config.database_url else {
-        let path = data_dir.join("flexcore.db");
+        let path = data_dir.join(EMBEDDED_STORE);
         let open = {
             let (path, clock) = (path.clone(), Arc::clone(clock));
             tokio::task::spawn_blocking(move || SqliteStore::open(path, clock))

@@ -17,6 +17,7 @@ use flexcore_actors::ports::{BoxFuture, EventStore, batch};
 use tokio_postgres::{Config, NoTls};
 
 use self::writer::Writer;
+use crate::schema::Migration;
 
 mod columns;
 mod config;
@@ -58,6 +59,23 @@ impl PostgresStore {
         migrate::run(&config).await?;
         let readers = pool(config::reader(&config))?;
         Ok(Self { readers, writer: Writer::new(config::writer(&config)) })
+    }
+
+    /// Brings the database's schema up to date, in turn with nodes that do the same; gives the migrations as they were
+    /// before.
+    ///
+    /// # Errors
+    /// As [`PostgresStore::connect`].
+    pub async fn migrate(url: &str) -> Result<Vec<Migration>, StoreError> {
+        migrate::run(&config::common(config::parse(url)?)?).await
+    }
+
+    /// The database's migrations, applied or not. Changes nothing.
+    ///
+    /// # Errors
+    /// When the URL is not one, or the server cannot be reached, refuses or is too old.
+    pub async fn migrations(url: &str) -> Result<Vec<Migration>, StoreError> {
+        migrate::status(&config::common(config::parse(url)?)?).await
     }
 
     /// Runs a read on a connection of the pool. One that gave no answer in time is closed: the next statement would
