@@ -10,6 +10,7 @@ mod bad_requests;
 mod cli;
 mod http;
 mod http_run;
+mod migrate;
 mod python;
 mod same_events;
 mod world;
