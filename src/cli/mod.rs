@@ -24,6 +24,7 @@ mod pipelines;
 mod plugins;
 mod progress;
 mod refusal;
+mod resource;
 mod run;
 mod serve;
 mod table;

@@ -13,9 +13,10 @@ use crate::random::Random;
 use crate::rig::{API, PROGRESS_DEADLINE, Rig};
 use crate::server::Server;
 
-const RECORDS: u64 = 60_000;
-/// Records a second: the run outlasts the disturbances.
-const RATE: u64 = 1_000;
+/// Records to copy and how many a second, so that the run outlasts thirty cuts.
+const THROUGH_CUTS: (u64, u64) = (20_000, 2_000);
+/// The same for ten kills of the server.
+const THROUGH_KILLS: (u64, u64) = (50_000, 1_000);
 /// Small executions that are asked for meanwhile, at most.
 const REQUESTS: usize = 100;
 /// The longest pause between two of these requests, and between two cuts.
@@ -67,7 +68,7 @@ async fn cut_connections_lose_nothing_acknowledged() {
     let cut_all = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
                    WHERE datname = current_database() AND pid <> pg_backend_pid()";
     let mut cut = 0;
-    weathers(&rig, async || {
+    weathers(&rig, THROUGH_CUTS, async || {
         for _ in 0..CUTS {
             tokio::time::sleep(random.moment(PAUSE)).await;
             cut += observer.query_one(cut_all, &[]).await.expect("the server lives").get::<_, i64>(0);
@@ -83,7 +84,7 @@ async fn a_killed_database_server_loses_nothing_acknowledged() {
     let mut random = Random::seeded();
     let mut server = Server::start().await;
     let rig = Rig::on(server.url()).await;
-    weathers(&rig, async || {
+    weathers(&rig, THROUGH_KILLS, async || {
         for _ in 0..SERVER_KILLS {
             tokio::time::sleep(random.moment(AWAY)).await;
             server.kill9();
@@ -95,9 +96,9 @@ async fn a_killed_database_server_loses_nothing_acknowledged() {
 }
 
 /// Copies records and accepts small executions while `storm` goes on; then looks whether everything is there, once.
-async fn weathers(rig: &Rig, storm: impl AsyncFnOnce()) {
-    rig.write_source(RECORDS);
-    rig.pipeline("copy", RATE).await;
+async fn weathers(rig: &Rig, (records, rate): (u64, u64), storm: impl AsyncFnOnce()) {
+    rig.write_source(records);
+    rig.pipeline("copy", rate).await;
     small_pipeline(&rig.node.client()).await;
     let copy = rig.execute("copy").await;
     rig.running_programs(&copy).await;
@@ -112,7 +113,7 @@ async fn weathers(rig: &Rig, storm: impl AsyncFnOnce()) {
     let read = reader.await.expect("who reads recovers by itself");
 
     rig.ended(&copy, "completed", REST).await;
-    rig.must_hold_all("copy", RECORDS);
+    rig.must_hold_all("copy", records);
     // the same keys again: what was acknowledged is known, what was not happens now or had happened
     let acknowledged = asked.iter().filter(|(_, answer)| answer.is_some()).count();
     eprintln!("{acknowledged} of {} requests were acknowledged in the storm", asked.len());

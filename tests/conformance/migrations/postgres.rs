@@ -118,11 +118,11 @@ async fn another_history_is_refused() {
 
 /// Migrates to `last` one version at a time, with what a node of each left.
 async fn grow(database: &TestDatabase, last: i32) {
-    let (mut client, connection) = database.config().connect(NoTls).await.unwrap();
+    let (mut client, connection) = database.config().connect(NoTls).await.expect("connect");
     tokio::spawn(connection);
     for version in versions().into_iter().filter(|version| *version <= last) {
         let runner = embedded::migrations::runner().set_target(Target::Version(version));
-        runner.run_async(&mut client).await.unwrap();
+        runner.run_async(&mut client).await.expect("the migration is applied");
         if let Some(rows) = data(version, "postgres") {
             client.batch_execute(&rows).await.unwrap_or_else(|e| panic!("data of V{version}: {e:?}"));
         }
@@ -130,6 +130,7 @@ async fn grow(database: &TestDatabase, last: i32) {
 }
 
 async fn catalogue(client: &Client) -> Catalogue {
-    let rows = client.query(include_str!("catalogue.postgres.sql"), &[]).await.unwrap();
+    let rows =
+        client.query(include_str!("catalogue.postgres.sql"), &[]).await.expect("the catalogue can be read");
     rows.iter().map(|row| row.get(0)).collect()
 }

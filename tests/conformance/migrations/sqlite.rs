@@ -31,7 +31,7 @@ fn file(folder: &TempDir) -> PathBuf {
 }
 
 fn open(path: &Path) -> SqliteStore {
-    SqliteStore::open(path, Arc::new(clock::System)).unwrap()
+    SqliteStore::open(path, Arc::new(clock::System)).expect("open the store")
 }
 
 /// A file of each version, grown migration by migration with data in it, becomes what a fresh one is when it is opened,
@@ -97,10 +97,10 @@ fn another_history_is_refused() {
 
 /// Migrates to `last` one version at a time, with what a node of each left.
 fn grow(path: &Path, last: i32) {
-    let mut connection = Connection::open(path).unwrap();
+    let mut connection = Connection::open(path).expect("open the file");
     for version in versions().into_iter().filter(|version| *version <= last) {
         let runner = embedded::migrations::runner().set_target(Target::Version(version));
-        runner.run(&mut connection).unwrap();
+        runner.run(&mut connection).expect("the migration is applied");
         if let Some(rows) = data(version, "sqlite") {
             connection.execute_batch(&rows).unwrap_or_else(|e| panic!("data of V{version}: {e}"));
         }
@@ -110,7 +110,7 @@ fn grow(path: &Path, last: i32) {
 fn catalogue(connection: &Connection) -> Catalogue {
     let mut things = connection
         .prepare("select type || ' ' || name || ' on ' || tbl_name || ': ' || coalesce(sql, '') from sqlite_schema")
-        .unwrap();
-    let rows = things.query_map([], |row| row.get(0)).unwrap();
-    rows.collect::<rusqlite::Result<_>>().unwrap()
+        .expect("the catalogue can be read");
+    let rows = things.query_map([], |row| row.get(0)).expect("the catalogue can be read");
+    rows.collect::<rusqlite::Result<_>>().expect("it is text")
 }
