@@ -21,6 +21,8 @@ pub const MAX_QUEUED_EXECUTIONS: usize = 1_000;
 
 /// Most appends in one group commit.
 pub const COMMIT_BATCH: usize = 2_000;
+/// Group commits on their way at once: one at the store, the next one behind it on the wire.
+pub const COMMITS_IN_FLIGHT: usize = 2;
 /// Appends that may wait for the committer; the next caller waits for a place.
 pub const COMMIT_QUEUE: usize = 8_192;
 /// How often a batch whose outcome is unknown is sent again before its callers are told so.
@@ -36,6 +38,20 @@ pub const MAILBOX: usize = 256;
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Events read from the store in one go while an aggregate recovers.
 pub const RECOVERY_PAGE: usize = 1_000;
+/// A stream with fewer events is folded as fast as a snapshot of it is read: none is taken or looked for.
+pub const SNAPSHOT_MIN_EVENTS: usize = 20;
+/// Events after which an aggregate's next snapshot is taken.
+pub const SNAPSHOT_EVERY: usize = 100;
+/// A recovery that takes longer is followed by a snapshot, however few events the last one is behind.
+pub const SNAPSHOT_SLOW_RECOVERY: Duration = Duration::from_millis(50);
+/// Largest encoded state that is kept; a larger one is folded from its stream.
+pub const MAX_SNAPSHOT_BYTES: usize = 32 << 20;
+/// Snapshots that may wait to be saved: each keeps a state in memory. Further ones are left out until their next turn.
+pub const SNAPSHOTS_WAITING: usize = 1_000;
+/// Snapshots that are saved at the same time: more would only take the store's time from appends and reads.
+pub const SNAPSHOTS_SAVING: usize = 2;
+/// Streams that are folded up to a moment of the past at the same time; each may read millions of events.
+pub const REPLAYS: usize = 2;
 /// How often an aggregate reloads and decides again after losing a race for its version.
 pub const CONFLICT_RETRIES: u32 = 5;
 /// The pause before an aggregate loads a state that it had to drop and that others follow.
@@ -46,6 +62,17 @@ pub const MAX_RESIDENT: usize = 20_000;
 pub const PASSIVATE_AFTER: Duration = Duration::from_secs(120);
 /// How often idle aggregates, and open executions that nobody runs, are looked for.
 pub const PASSIVATE_SWEEP: Duration = Duration::from_secs(10);
+
+/// Events of a follower's first page: few, for it is not yet known how large they are.
+pub const FOLLOW_PAGE_FIRST: usize = 64;
+/// Events of a follower's page at most.
+pub const FOLLOW_PAGE: usize = 1_000;
+/// Payload bytes of a follower's page, roughly: longer ones make the next page shorter.
+pub const FOLLOW_PAGE_BYTES: usize = 4 << 20;
+/// The pause before a follower reads again after the store was away; doubled up to [`FOLLOW_RETRY_MAX`].
+pub const FOLLOW_RETRY: Duration = Duration::from_millis(100);
+/// The longest pause before a follower reads again.
+pub const FOLLOW_RETRY_MAX: Duration = Duration::from_secs(2);
 
 /// Failures of one child within [`RESTART_WINDOW`] that quarantine it.
 pub const RESTARTS: u32 = 5;

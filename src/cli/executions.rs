@@ -9,6 +9,7 @@ use super::client::Client;
 use super::failure::Failure;
 use super::human::{age, between, bytes, field, grouped, span};
 use super::logs::logs;
+use super::moment;
 use super::output::Terminal;
 use super::resource::{Resource, write_labelled};
 use super::table::Table;
@@ -61,7 +62,7 @@ async fn list(client: &Client, terminal: &mut Terminal, args: ExecutionsListArgs
 async fn show(client: &Client, terminal: &mut Terminal, args: ShowArgs) -> Result<(), Failure> {
     let Some(answer) = EXECUTIONS.one(client, terminal, &args).await? else { return Ok(()) };
     let execution = Execution::from_json(&answer);
-    let now = Timestamp::now();
+    let now = moment::of_execution(&args, &answer, &execution);
     let cause = execution.cause.as_ref().map(ToString::to_string).unwrap_or_default();
     let lines = [
         ("Id", execution.id.clone()),

@@ -18,6 +18,7 @@ mod inspect;
 mod lists;
 mod logs;
 mod migrate;
+mod moment;
 mod output;
 mod parameters;
 mod pipelines;

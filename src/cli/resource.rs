@@ -9,6 +9,7 @@ use super::client::{Client, escaped};
 use super::failure::Failure;
 use super::human::field;
 use super::lists::{items, read_list, write_list};
+use super::moment;
 use super::output::{Format, Terminal, tone_of};
 use super::table::Table;
 
@@ -45,7 +46,7 @@ impl Resource {
         write_list(terminal, &answer, &table)
     }
 
-    /// One of them; `None` when it is written already, as JSON.
+    /// One of them, now or at the moment asked for; `None` when it is written already, as JSON.
     ///
     /// # Errors
     /// What the node refuses.
@@ -55,7 +56,7 @@ impl Resource {
         terminal: &mut Terminal,
         args: &ShowArgs,
     ) -> Result<Option<Value>, Failure> {
-        let answer = client.get(&self.path_of(&args.name)).await?;
+        let answer = client.get(&moment::path(self.path, args)).await?;
         match args.output.output {
             Format::Json => terminal.json(&answer).map(|()| None),
             Format::Table => Ok(Some(answer)),

@@ -6,6 +6,8 @@ pub mod conformance;
 
 mod clock;
 mod memory;
+mod snapshots;
 
 pub use clock::ManualClock;
 pub use memory::{Fault, MemoryStore};
+pub use snapshots::MemorySnapshots;

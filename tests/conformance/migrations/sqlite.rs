@@ -6,7 +6,6 @@ use std::sync::Arc;
 use flexcore::schema::State;
 use flexcore::sqlite::SqliteStore;
 use flexcore_actors::domain::ids::{Position, Version};
-use flexcore_actors::ports::clock;
 use flexcore_actors::testkit::conformance::{Writer, pipeline};
 use refinery::Target;
 use rusqlite::Connection;
@@ -31,7 +30,7 @@ fn file(folder: &TempDir) -> PathBuf {
 }
 
 fn open(path: &Path) -> SqliteStore {
-    SqliteStore::open(path, Arc::new(clock::System)).expect("open the store")
+    SqliteStore::open(path).expect("open the store")
 }
 
 /// A file of each version, grown migration by migration with data in it, becomes what a fresh one is when it is opened,
@@ -89,7 +88,7 @@ fn another_history_is_refused() {
         let operator = Connection::open(file(&folder)).unwrap();
         operator.execute_batch(change).unwrap();
         let before = catalogue(&operator);
-        assert_refused(SqliteStore::open(file(&folder), Arc::new(clock::System)).err().unwrap(), why);
+        assert_refused(SqliteStore::open(file(&folder)).err().unwrap(), why);
         assert_refused(SqliteStore::migrate(file(&folder)).unwrap_err(), why);
         assert_eq!(catalogue(&operator), before);
     }

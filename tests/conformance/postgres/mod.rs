@@ -11,7 +11,7 @@ mod connections;
 mod schema;
 
 pub(crate) struct Postgres {
-    store: Arc<PostgresStore>,
+    pub(crate) store: Arc<PostgresStore>,
     database: TestDatabase, // after the store
 }
 
