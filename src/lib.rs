@@ -13,6 +13,7 @@ pub mod logs;
 pub mod plugins;
 pub mod postgres;
 pub mod sandbox;
+pub mod schema;
 pub mod sqlite;
 pub mod telemetry;
 pub mod yaml;

@@ -1,10 +1,10 @@
-//! What the programs' command lines share: log lines, `--about`, reading JSON files, the exit code. No program's
-//! own behaviour belongs here.
+//! What the programs' command lines share: the flags, `--about`, log lines, reading JSON files, the exit code. No
+//! program's own behaviour belongs here.
 
 use std::fmt::Display;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde::de::DeserializeOwned;
@@ -15,15 +15,63 @@ use crate::Error;
 /// The largest configuration, catalog or state file that is read, in bytes.
 const MAX_JSON_FILE: u64 = 64 << 20;
 
-/// Answers to `--about`.
+/// A program: its command line, and what it does with it.
+pub(crate) trait Program: clap::Parser {
+    /// The flags that every program has.
+    fn flags(&self) -> &Flags;
+
+    /// What `--about` tells.
+    fn about() -> About;
+
+    /// Does the program's work.
+    fn start(&self) -> Result<(), Error>;
+}
+
+/// Runs a program with the arguments of this process.
+pub(crate) fn run<P: Program>() -> ExitCode {
+    let program = P::parse();
+    let flags = program.flags();
+    finish(if flags.about { P::about().print(&flags.format) } else { program.start() })
+}
+
+/// The flags that every program has.
 #[derive(Debug, clap::Args)]
-pub(crate) struct AboutArgs {
+pub(crate) struct Flags {
+    /// Configuration, a JSON file
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Describe the program and its settings, and end
     #[arg(long)]
-    pub about: bool,
+    about: bool,
     /// How --about writes
     #[arg(long, value_name = "FORMAT", value_parser = ["text", "json"], default_value = "text")]
-    pub format: String,
+    format: String,
+}
+
+impl Flags {
+    /// The configuration, without which the program cannot work.
+    pub fn needed_config<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        self.config()?.ok_or_else(|| Error::invalid("no configuration: give --config FILE (see --help)"))
+    }
+
+    /// The configuration, if one is given.
+    pub fn config<T: DeserializeOwned>(&self) -> Result<Option<T>, Error> {
+        self.config.as_deref().map(|path| read_json(path, "configuration")).transpose()
+    }
+}
+
+/// The flags that every tap has.
+#[derive(Debug, clap::Args)]
+pub(crate) struct TapFlags {
+    /// Catalog that says which streams and properties are selected
+    #[arg(long, value_name = "FILE", alias = "properties")]
+    pub catalog: Option<PathBuf>,
+    /// The value of the last STATE of an earlier run
+    #[arg(long, value_name = "FILE")]
+    pub state: Option<PathBuf>,
+    /// Write a catalog instead of messages
+    #[arg(long)]
+    pub discover: bool,
 }
 
 /// What `--about` tells: the same fields as programs built on the Singer SDK.
@@ -37,9 +85,9 @@ pub(crate) struct About {
 
 impl About {
     /// Writes the description on standard output, as text or as JSON.
-    pub fn print(&self, args: &AboutArgs) -> Result<(), Error> {
+    fn print(&self, format: &str) -> Result<(), Error> {
         let version = env!("CARGO_PKG_VERSION");
-        let text = if args.format == "json" {
+        let text = if format == "json" {
             let about = json!({
                 "name": self.name, "description": self.description, "version": version,
                 "capabilities": self.capabilities, "settings": self.settings,
@@ -63,7 +111,7 @@ pub(crate) fn log(level: &str, text: impl Display) {
 }
 
 /// Turns the outcome of a program into its exit code, telling the error once.
-pub(crate) fn finish(outcome: Result<(), Error>) -> ExitCode {
+fn finish(outcome: Result<(), Error>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(Error::ReaderGone) => ExitCode::FAILURE,
@@ -88,10 +136,4 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path, what: &str) -> Result<
     }
     serde_json::from_str(&text)
         .map_err(|source| Error::invalid(format!("{what} {} is not usable: {source}", path.display())))
-}
-
-/// The configuration named by `--config`, which the program cannot work without.
-pub(crate) fn read_config<T: DeserializeOwned>(path: Option<&Path>) -> Result<T, Error> {
-    let path = path.ok_or_else(|| Error::invalid("no configuration: give --config FILE (see --help)"))?;
-    read_json(path, "configuration")
 }

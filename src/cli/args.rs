@@ -9,6 +9,7 @@ use super::args_resources::{
     BookmarksCommand, EventsArgs, ExecutionsCommand, InspectCommand, PipelinesCommand, PluginsCommand,
 };
 use super::client::DEFAULT_SERVER;
+use super::output::Format;
 use super::parameters::{Parameter, parameter};
 
 const EXAMPLES: &str = "\
@@ -84,6 +85,11 @@ pub enum Command {
     /// Check something without running it
     #[command(subcommand)]
     Check(CheckCommand),
+    /// Apply the store's pending migrations, as the start of a node does, or show all
+    #[command(
+        after_help = "Examples:\n  flexcore migrate status --data-dir ./flexcore-data\n  FLEXCORE_DATABASE_URL=postgres://… flexcore migrate"
+    )]
+    Migrate(MigrateArgs),
 }
 
 /// Flags that replace keys of the configuration.
@@ -218,6 +224,51 @@ pub struct KeyFileArgs {
     pub file: Option<PathBuf>,
     #[command(flatten)]
     pub config: ConfigArgs,
+}
+
+/// The store at rest that a command works on, without a node: the configuration's, or another.
+#[derive(Debug, Clone, Default, Args)]
+pub struct StoreArgs {
+    /// The configuration file that names the store
+    #[arg(long, env = "FLEXCORE_CONFIG", value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+    /// The embedded store of this data directory
+    #[arg(long, value_name = "DIR", global = true, conflicts_with = "database_url")]
+    pub data_dir: Option<String>,
+    /// A PostgreSQL database; other users of the machine see flags, so put a password into FLEXCORE_DATABASE_URL
+    #[arg(long, value_name = "URL", global = true)]
+    pub database_url: Option<String>,
+}
+
+impl StoreArgs {
+    /// The same as flags of the configuration.
+    #[must_use]
+    pub fn flags(&self) -> Vec<Flag> {
+        [("--data-dir", "data_dir", &self.data_dir), ("--database-url", "database.url", &self.database_url)]
+            .into_iter()
+            .filter_map(|(flag, key, value)| value.clone().map(|value| Flag { flag, key, value }))
+            .collect()
+    }
+}
+
+/// `migrate`
+#[derive(Debug, Args)]
+pub struct MigrateArgs {
+    /// What to do instead of applying.
+    #[command(subcommand)]
+    pub command: Option<MigrateCommand>,
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// Lines for people, or JSON
+    #[arg(long, short = 'o', value_enum, default_value = "table", global = true)]
+    pub output: Format,
+}
+
+/// `migrate …`
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub enum MigrateCommand {
+    /// Show every migration; exit 0 if all are applied, 1 if some are pending
+    Status,
 }
 
 /// `check …`

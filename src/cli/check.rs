@@ -1,8 +1,10 @@
 //! `check`: looks at something without running it. Never in here: the rules themselves.
 
-use crate::config::{self, ConfigError};
+use std::path::Path;
 
-use super::args::{CheckCommand, ConfigArgs};
+use crate::config::{self, ConfigError, Flag};
+
+use super::args::CheckCommand;
 use super::failure::Failure;
 use super::output::Terminal;
 
@@ -13,7 +15,7 @@ use super::output::Terminal;
 pub fn check(terminal: &mut Terminal, command: CheckCommand) -> Result<(), Failure> {
     match command {
         CheckCommand::Config(args) => {
-            let loaded = load_config(&args)?;
+            let loaded = load_config(args.config.as_deref(), &args.flags())?;
             for warning in &loaded.warnings {
                 terminal.note(&format!("warning: {warning}"));
             }
@@ -27,13 +29,11 @@ pub fn check(terminal: &mut Terminal, command: CheckCommand) -> Result<(), Failu
 ///
 /// # Errors
 /// Every mistake at once.
-pub fn load_config(args: &ConfigArgs) -> Result<config::Loaded, Failure> {
-    config::load(args.config.as_deref(), config::environment(), &args.flags()).map_err(
-        |ConfigError(mistakes)| {
-            let lines = ConfigError(mistakes).to_string().lines().map(str::to_owned).collect();
-            Failure::usage("the configuration is wrong")
-                .details(lines)
-                .hint("config/flexcore.yaml documents every key; try again with: flexcore check config")
-        },
-    )
+pub fn load_config(file: Option<&Path>, flags: &[Flag]) -> Result<config::Loaded, Failure> {
+    config::load(file, config::environment(), flags).map_err(|ConfigError(mistakes)| {
+        let lines = ConfigError(mistakes).to_string().lines().map(str::to_owned).collect();
+        Failure::usage("the configuration is wrong")
+            .details(lines)
+            .hint("config/flexcore.yaml documents every key; try again with: flexcore check config")
+    })
 }

@@ -5,15 +5,17 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::args_resources::{ExecutionsCommand, ExecutionsListArgs, NameArgs, ShowArgs};
-use super::client::{Client, escaped};
+use super::client::Client;
 use super::failure::Failure;
 use super::human::{age, between, bytes, field, grouped, span};
-use super::lists::{items, read_list, write_list};
 use super::logs::logs;
 use super::moment;
-use super::output::{Format, Terminal, tone_of};
+use super::output::Terminal;
+use super::resource::{Resource, write_labelled};
 use super::table::Table;
 use super::wire::{Attempt, Execution};
+
+const EXECUTIONS: Resource = Resource { kind: "execution", path: "/executions" };
 
 /// Does an `executions` command.
 ///
@@ -27,9 +29,9 @@ pub async fn executions(
     match command {
         ExecutionsCommand::List(args) => list(client, terminal, args).await,
         ExecutionsCommand::Show(args) => show(client, terminal, args).await,
-        ExecutionsCommand::Cancel(args) => change(client, terminal, args, "cancel").await,
-        ExecutionsCommand::Pause(args) => change(client, terminal, args, "pause").await,
-        ExecutionsCommand::Resume(args) => change(client, terminal, args, "resume").await,
+        ExecutionsCommand::Cancel(args) => change(client, terminal, &args, "/cancel").await,
+        ExecutionsCommand::Pause(args) => change(client, terminal, &args, "/pause").await,
+        ExecutionsCommand::Resume(args) => change(client, terminal, &args, "/resume").await,
         ExecutionsCommand::Logs(args) => logs(client, terminal, args).await,
     }
 }
@@ -40,36 +42,29 @@ async fn list(client: &Client, terminal: &mut Terminal, args: ExecutionsListArgs
         ("plugin", args.plugin.as_deref()),
         ("status", args.status.as_deref()),
     ];
-    let answer = read_list(client, "/executions", &filters, None, args.list.limit).await?;
-    if args.list.output.output == Format::Json {
-        return terminal.json(&answer);
-    }
     let now = Timestamp::now();
-    let mut table = Table::new(&["ID", "RUNS", "STATUS", ">RECORDS", ">TOOK", ">AGE", "CAUSE"]);
-    for item in items(&answer) {
+    let headings = ["ID", "RUNS", "STATUS", ">RECORDS", ">TOOK", ">AGE", "CAUSE"];
+    let row = |item: &Value| {
         let execution = Execution::from_json(item);
-        table.row([
+        [
             execution.id.clone(),
             execution.subject().to_owned(),
             execution.status.clone(),
-            grouped(execution.records()),
+            execution.records().map(grouped).unwrap_or_default(),
             took(item, "/started_at", now),
             age(&execution.queued_at, now),
             execution.cause.as_ref().map(ToString::to_string).unwrap_or_default(),
-        ]);
-    }
-    write_list(terminal, &answer, &table)
+        ]
+    };
+    EXECUTIONS.list((client, terminal), &filters, args.list, headings, row).await
 }
 
 async fn show(client: &Client, terminal: &mut Terminal, args: ShowArgs) -> Result<(), Failure> {
-    let answer = client.get(&moment::path("executions", &args)).await?;
-    if args.output.output == Format::Json {
-        return terminal.json(&answer);
-    }
+    let Some(answer) = EXECUTIONS.one(client, terminal, &args).await? else { return Ok(()) };
     let execution = Execution::from_json(&answer);
     let now = moment::of_execution(&args, &answer, &execution);
     let cause = execution.cause.as_ref().map(ToString::to_string).unwrap_or_default();
-    for (label, text) in [
+    let lines = [
         ("Id", execution.id.clone()),
         ("Runs", execution.subject().to_owned()),
         ("Status", execution.status.clone()),
@@ -78,9 +73,8 @@ async fn show(client: &Client, terminal: &mut Terminal, args: ShowArgs) -> Resul
         ("Node", field(&answer, "/node")),
         ("Queued", execution.queued_at.clone()),
         ("Took", took(&answer, "/started_at", now)),
-    ] {
-        terminal.line(format!("{:<9} {text}", format!("{label}:")).trim_end())?;
-    }
+    ];
+    write_labelled(terminal, lines)?;
     terminal.line("")?;
     terminal.table(&attempts_table(&execution, now))
 }
@@ -129,8 +123,8 @@ fn attempt_row(step: &str, attempt: &Attempt, now: Timestamp) -> [String; 10] {
         step.to_owned(),
         attempt.number.to_string(),
         attempt.status.clone(),
-        grouped(attempt.records_seen()),
-        bytes(attempt.bytes),
+        attempt.records_seen().map(grouped).unwrap_or_default(),
+        attempt.records_seen().map(|_| bytes(attempt.bytes)).unwrap_or_default(),
         between(&attempt.started_at, end).map(span).unwrap_or_default(),
         span(attempt.waits.upstream_ms),
         span(attempt.waits.downstream_ms),
@@ -147,18 +141,8 @@ fn took(execution: &Value, start: &str, now: Timestamp) -> String {
 async fn change(
     client: &Client,
     terminal: &mut Terminal,
-    args: NameArgs,
+    args: &NameArgs,
     action: &str,
 ) -> Result<(), Failure> {
-    let path = format!("/executions/{}", escaped(&args.name));
-    client.send(Method::POST, &format!("{path}/{action}"), None).await?;
-    let answer = client.get(&path).await?;
-    let status = field(&answer, "/status");
-    let asked = if answer["cancel_requested"] == true && status != "cancelled" {
-        ", its cancel is recorded"
-    } else {
-        ""
-    };
-    let status = terminal.tinted(&status, tone_of(&status));
-    terminal.line(&format!("execution {} is {status}{asked}", args.name))
+    EXECUTIONS.change((client, terminal), &args.name, Method::POST, action).await
 }

@@ -45,7 +45,7 @@ fn path(args: KeyFileArgs) -> Result<PathBuf, Failure> {
     match args.file {
         Some(path) => Ok(path),
         None => {
-            let config = load_config(&args.config)?.config;
+            let config = load_config(args.config.config.as_deref(), &args.config.flags())?.config;
             Ok(compose::integrity::key_file(&config, &config.data_dir).0)
         }
     }

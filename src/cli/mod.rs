@@ -18,6 +18,7 @@ mod inspect;
 mod integrity;
 mod lists;
 mod logs;
+mod migrate;
 mod moment;
 mod output;
 mod parameters;
@@ -25,6 +26,7 @@ mod pipelines;
 mod plugins;
 mod progress;
 mod refusal;
+mod resource;
 mod run;
 mod serve;
 mod table;
@@ -75,6 +77,7 @@ async fn execute(cli: Cli, terminal: &mut Terminal) -> Result<(), Failure> {
         Command::Demo(args) => demo::demo(terminal, args).await,
         Command::Check(command) => check::check(terminal, command),
         Command::Integrity(command) => integrity::integrity(terminal, command),
+        Command::Migrate(args) => migrate::migrate(terminal, args).await,
         Command::Apply(args) => apply::apply(&client()?, terminal, args).await,
         Command::Run(args) => run::run(&client()?, terminal, args).await,
         Command::Exec(args) => run::exec(&client()?, terminal, args).await,

@@ -7,10 +7,10 @@ use super::args_resources::ShowArgs;
 use super::client::escaped;
 use super::wire::Execution;
 
-/// Where the node answers what `args` ask for, below the API's base.
+/// Where the node answers what `args` ask for of a collection such as `/pipelines`, below the API's base.
 #[must_use]
 pub fn path(collection: &str, args: &ShowArgs) -> String {
-    let path = format!("/{collection}/{}", escaped(&args.name));
+    let path = format!("{collection}/{}", escaped(&args.name));
     match (args.at, args.at_version) {
         (Some(time), _) => format!("{path}?at={}", escaped(&time.to_string())),
         (None, Some(version)) => format!("{path}?at_version={version}"),

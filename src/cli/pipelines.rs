@@ -10,10 +10,12 @@ use super::args_resources::{BookmarksCommand, ListArgs, PipelinesCommand, ShowAr
 use super::client::{Client, escaped};
 use super::failure::{Exit, Failure};
 use super::human::{age, field};
-use super::lists::{items, read_list, write_list};
-use super::moment;
-use super::output::{Format, Terminal, tone_of};
+use super::lists::items;
+use super::output::{Format, Terminal};
+use super::resource::{Resource, write_labelled};
 use super::table::Table;
+
+const PIPELINES: Resource = Resource { kind: "pipeline", path: "/pipelines" };
 
 /// Does a `pipelines` command.
 ///
@@ -24,46 +26,38 @@ pub async fn pipelines(
     terminal: &mut Terminal,
     command: PipelinesCommand,
 ) -> Result<(), Failure> {
+    let mut change =
+        async |name: &str, method, action| PIPELINES.change((client, terminal), name, method, action).await;
     match command {
+        PipelinesCommand::Activate(args) => change(&args.name, Method::POST, "/activate").await,
+        PipelinesCommand::Pause(args) => change(&args.name, Method::POST, "/pause").await,
+        PipelinesCommand::Resume(args) => change(&args.name, Method::POST, "/resume").await,
+        PipelinesCommand::Archive(args) => change(&args.name, Method::DELETE, "").await,
         PipelinesCommand::List(args) => list(client, terminal, args).await,
         PipelinesCommand::Show(args) => show(client, terminal, args).await,
-        PipelinesCommand::Activate(args) => {
-            change(client, terminal, &args.name, Method::POST, "/activate").await
-        }
-        PipelinesCommand::Pause(args) => change(client, terminal, &args.name, Method::POST, "/pause").await,
-        PipelinesCommand::Resume(args) => change(client, terminal, &args.name, Method::POST, "/resume").await,
-        PipelinesCommand::Archive(args) => change(client, terminal, &args.name, Method::DELETE, "").await,
     }
 }
 
 async fn list(client: &Client, terminal: &mut Terminal, args: ListArgs) -> Result<(), Failure> {
-    let answer = read_list(client, "/pipelines", &[], None, args.limit).await?;
-    if args.output.output == Format::Json {
-        return terminal.json(&answer);
-    }
     let now = Timestamp::now();
-    let mut table =
-        Table::new(&["NAME", "STATUS", ">REVISION", ">STEPS", "OWNER", "LAST EXECUTION", "CHANGED"]);
-    for item in items(&answer) {
-        table.row([
-            field(item, "/name"),
-            field(item, "/status"),
-            field(item, "/revision"),
-            item["steps"].as_array().map_or(0, Vec::len).to_string(),
-            field(item, "/owner"),
-            field(item, "/last_execution"),
-            age(&field(item, "/updated_at"), now),
-        ]);
-    }
-    write_list(terminal, &answer, &table)
+    let headings = ["NAME", "STATUS", ">REVISION", ">STEPS", "OWNER", "LAST EXECUTION", "CHANGED"];
+    let row = |pipeline: &Value| {
+        [
+            field(pipeline, "/name"),
+            field(pipeline, "/status"),
+            field(pipeline, "/revision"),
+            pipeline["steps"].as_array().map_or(0, Vec::len).to_string(),
+            field(pipeline, "/owner"),
+            field(pipeline, "/last_execution"),
+            age(&field(pipeline, "/updated_at"), now),
+        ]
+    };
+    PIPELINES.list((client, terminal), &[], args, headings, row).await
 }
 
 async fn show(client: &Client, terminal: &mut Terminal, args: ShowArgs) -> Result<(), Failure> {
-    let answer = client.get(&moment::path("pipelines", &args)).await?;
-    if args.output.output == Format::Json {
-        return terminal.json(&answer);
-    }
-    for (label, pointer) in [
+    let Some(pipeline) = PIPELINES.one(client, terminal, &args).await? else { return Ok(()) };
+    let lines = [
         ("Name", "/name"),
         ("Description", "/description"),
         ("Owner", "/owner"),
@@ -72,12 +66,11 @@ async fn show(client: &Client, terminal: &mut Terminal, args: ShowArgs) -> Resul
         ("Priority", "/priority"),
         ("Last execution", "/last_execution"),
         ("Version", "/version"),
-    ] {
-        terminal.line(format!("{:<15} {}", format!("{label}:"), field(&answer, pointer)).trim_end())?;
-    }
+    ];
+    write_labelled(terminal, lines.map(|(label, pointer)| (label, field(&pipeline, pointer))))?;
     terminal.line("")?;
     let mut table = Table::new(&["STEP", "RUNS", "DEPENDS ON", "WHEN"]);
-    for step in answer["steps"].as_array().map(Vec::as_slice).unwrap_or_default() {
+    for step in pipeline["steps"].as_array().map(Vec::as_slice).unwrap_or_default() {
         table.row([
             field(step, "/name"),
             programs_of(step),
@@ -101,20 +94,6 @@ fn programs_of(step: &Value) -> String {
 fn joined<'v>(list: &'v Value, text: impl Fn(&'v Value) -> Option<&'v str>) -> String {
     list.as_array()
         .map_or_else(String::new, |items| items.iter().filter_map(text).collect::<Vec<_>>().join(", "))
-}
-
-async fn change(
-    client: &Client,
-    terminal: &mut Terminal,
-    name: &str,
-    method: Method,
-    action: &str,
-) -> Result<(), Failure> {
-    let path = format!("/pipelines/{}", escaped(name));
-    client.send(method, &format!("{path}{action}"), None).await?;
-    let status = field(&client.get(&path).await?, "/status");
-    let status = terminal.tinted(&status, tone_of(&status));
-    terminal.line(&format!("pipeline {name} is {status}"))
 }
 
 /// Does a `bookmarks` command.

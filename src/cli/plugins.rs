@@ -3,14 +3,14 @@
 use http::Method;
 use serde_json::Value;
 
-use super::args_resources::{ListArgs, NameArgs, PluginsCommand, ShowArgs};
-use super::client::{Client, escaped};
+use super::args_resources::{ListArgs, PluginsCommand, ShowArgs};
+use super::client::Client;
 use super::failure::Failure;
 use super::human::field;
-use super::lists::{items, read_list, write_list};
-use super::moment;
-use super::output::{Format, Terminal, tone_of};
-use super::table::Table;
+use super::output::Terminal;
+use super::resource::{Resource, write_labelled};
+
+const PLUGINS: Resource = Resource { kind: "plugin", path: "/plugins" };
 
 /// Does a `plugins` command.
 ///
@@ -24,49 +24,37 @@ pub async fn plugins(
     match command {
         PluginsCommand::List(args) => list(client, terminal, args).await,
         PluginsCommand::Show(args) => show(client, terminal, args).await,
-        PluginsCommand::Enable(args) => change(client, terminal, args, "enable").await,
-        PluginsCommand::Disable(args) => change(client, terminal, args, "disable").await,
+        PluginsCommand::Enable(args) => {
+            PLUGINS.change((client, terminal), &args.name, Method::POST, "/enable").await
+        }
+        PluginsCommand::Disable(args) => {
+            PLUGINS.change((client, terminal), &args.name, Method::POST, "/disable").await
+        }
     }
 }
 
 async fn list(client: &Client, terminal: &mut Terminal, args: ListArgs) -> Result<(), Failure> {
-    let answer = read_list(client, "/plugins", &[], None, args.limit).await?;
-    if args.output.output == Format::Json {
-        return terminal.json(&answer);
-    }
-    let mut table = Table::new(&[
-        "NAME",
-        "VERSION",
-        "TYPE",
-        "PROTOCOL",
-        "STATUS",
-        "HEALTH",
-        ">RUNNING",
-        ">COMPLETED",
-        ">FAILED",
-    ]);
-    for item in items(&answer) {
-        table.row([
-            field(item, "/name"),
-            field(item, "/version"),
-            field(item, "/type"),
-            field(item, "/protocol"),
-            field(item, "/status"),
-            field(item, "/health"),
-            field(item, "/executions/running"),
-            field(item, "/executions/completed"),
-            field(item, "/executions/failed"),
-        ]);
-    }
-    write_list(terminal, &answer, &table)
+    let headings =
+        ["NAME", "VERSION", "TYPE", "PROTOCOL", "STATUS", "HEALTH", ">RUNNING", ">COMPLETED", ">FAILED"];
+    let row = |plugin: &Value| {
+        [
+            field(plugin, "/name"),
+            field(plugin, "/version"),
+            field(plugin, "/type"),
+            field(plugin, "/protocol"),
+            field(plugin, "/status"),
+            field(plugin, "/health"),
+            field(plugin, "/executions/running"),
+            field(plugin, "/executions/completed"),
+            field(plugin, "/executions/failed"),
+        ]
+    };
+    PLUGINS.list((client, terminal), &[], args, headings, row).await
 }
 
 async fn show(client: &Client, terminal: &mut Terminal, args: ShowArgs) -> Result<(), Failure> {
-    let answer = client.get(&moment::path("plugins", &args)).await?;
-    if args.output.output == Format::Json {
-        return terminal.json(&answer);
-    }
-    for (label, pointer) in [
+    let Some(plugin) = PLUGINS.one(client, terminal, &args).await? else { return Ok(()) };
+    let lines = [
         ("Name", "/name"),
         ("Version", "/version"),
         ("Type", "/type"),
@@ -78,28 +66,14 @@ async fn show(client: &Client, terminal: &mut Terminal, args: ShowArgs) -> Resul
         ("Failed", "/executions/failed"),
         ("Running", "/executions/running"),
         ("Last error", "/last_error/message"),
-    ] {
-        terminal.line(format!("{:<13} {}", format!("{label}:"), field(&answer, pointer)).trim_end())?;
-    }
+    ];
+    write_labelled(terminal, lines.map(|(label, pointer)| (label, field(&plugin, pointer))))?;
     for (label, key) in [("Capabilities", "capabilities"), ("Limits", "limits")] {
         terminal.line(&format!("{label}:"))?;
-        for (name, value) in answer[key].as_object().into_iter().flatten() {
+        for (name, value) in plugin[key].as_object().into_iter().flatten() {
             let value = if let Value::String(text) = value { text.clone() } else { value.to_string() };
             terminal.line(&format!("  {:<11} {value}", format!("{name}:")))?;
         }
     }
     Ok(())
-}
-
-async fn change(
-    client: &Client,
-    terminal: &mut Terminal,
-    args: NameArgs,
-    action: &str,
-) -> Result<(), Failure> {
-    let path = format!("/plugins/{}", escaped(&args.name));
-    client.send(Method::POST, &format!("{path}/{action}"), None).await?;
-    let status = field(&client.get(&path).await?, "/status");
-    let status = terminal.tinted(&status, tone_of(&status));
-    terminal.line(&format!("plugin {} is {status}", args.name))
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use jiff::Timestamp;
+use serde_json::Value;
 
 use super::human::{between, bytes, grouped, printable, span};
 use super::output::Terminal;
@@ -12,6 +13,9 @@ use super::wire::{Attempt, Execution, Step};
 
 /// Plain lines about a step that only moves on come at most this often.
 const PLAIN_EVERY: Duration = Duration::from_secs(1);
+
+/// Characters of a result that are shown.
+const RESULT_CHARS: usize = 60;
 
 /// Shows progress on standard error.
 pub(super) struct Progress {
@@ -55,7 +59,7 @@ impl Progress {
         for step in &execution.steps {
             let attempt = step.attempts.last();
             let standing = format!("{}{:?}", step.status, step.waiting_for);
-            let state = (standing, step.attempts.len(), attempt.map_or(0, Attempt::records_seen));
+            let state = (standing, step.attempts.len(), attempt.and_then(Attempt::records_seen).unwrap_or(0));
             let known = self.steps.iter().position(|(name, _)| *name == step.name);
             let at = known.unwrap_or_else(|| {
                 self.steps.push((step.name.clone(), Shown::new(self.bars.as_ref(), state.clone())));
@@ -118,7 +122,7 @@ impl Rate {
     #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
     fn look(&mut self, attempt: &Attempt) {
         let now = Instant::now();
-        let records = attempt.records_seen();
+        let records = attempt.records_seen().unwrap_or(0);
         let same = self.attempt == attempt.number && records >= self.records;
         match self.at.filter(|_| same).map(|at| now.duration_since(at).as_secs_f64()) {
             Some(seconds) if seconds > 0.0 => {
@@ -147,15 +151,19 @@ fn describe(step: &Step, per_second: f64, now: Timestamp) -> String {
     let Some(attempt) = step.attempts.last() else { return text.trim_end().to_owned() };
     let end = attempt.ended_at.as_deref().and_then(|end| end.parse().ok()).unwrap_or(now);
     let elapsed = between(&attempt.started_at, end).unwrap_or(0);
-    let records = attempt.records_seen();
-    let rate = if attempt.ended_at.is_some() { average(records, elapsed) } else { per_second };
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate for people")]
-    let rate = grouped(rate as u64);
-    text += &format!(" {:>9} records {:>9} {rate:>7}/s", grouped(records), bytes(attempt.bytes));
+    if let Some(records) = attempt.records_seen() {
+        let rate = if attempt.ended_at.is_some() { average(records, elapsed) } else { per_second };
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate for people")]
+        let rate = grouped(rate as u64);
+        text += &format!(" {:>9} records {:>9} {rate:>7}/s", grouped(records), bytes(attempt.bytes));
+    }
     if let Some(fill) = attempt.pipe_fill_per_mille.filter(|_| attempt.ended_at.is_none()) {
         text += &format!(" pipe {:>3}%", fill.min(1_000) / 10);
     }
     text += &format!(" {:>5}  attempt {}", span(elapsed), attempt.number);
+    if !attempt.result.is_null() {
+        text += &format!("  result {}", excerpt(&attempt.result));
+    }
     if let Some(cause) = &attempt.cause {
         text += &format!("  {}", printable(&cause.to_string()));
     }
@@ -167,6 +175,15 @@ fn describe(step: &Step, per_second: f64, now: Timestamp) -> String {
         text += &format!("  next attempt in {}", span(left));
     }
     text
+}
+
+/// The beginning of a result, on one line.
+fn excerpt(result: &Value) -> String {
+    let text = result.to_string();
+    match text.char_indices().nth(RESULT_CHARS) {
+        Some((end, _)) => format!("{} …", printable(&text[..end])),
+        None => printable(&text),
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
@@ -213,6 +230,7 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }
+        assert!(!text.contains("result"), "{text}");
         assert_eq!(
             describe(
                 &Step { name: "x".into(), status: "waiting".into(), ..Step::default() },
@@ -221,5 +239,26 @@ mod tests {
             ),
             format!("{:<12} waiting", "x")
         );
+    }
+
+    #[test]
+    fn a_command_has_a_result_and_no_records() {
+        let attempt = Attempt {
+            number: 1,
+            status: "completed".into(),
+            started_at: "2026-01-01T00:00:00Z".into(),
+            ended_at: Some("2026-01-01T00:00:04Z".into()),
+            result: serde_json::json!({"models": 12, "note": "é".repeat(100)}),
+            ..Attempt::default()
+        };
+        let step = Step {
+            name: "build".into(),
+            status: "completed".into(),
+            attempts: vec![attempt],
+            ..Step::default()
+        };
+        let text = describe(&step, 0.0, Timestamp::UNIX_EPOCH);
+        assert!(text.contains("4.0s  attempt 1  result {\"models\":12,") && text.ends_with("é …"), "{text}");
+        assert!(!text.contains("records"), "{text}");
     }
 }

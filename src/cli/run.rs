@@ -34,11 +34,9 @@ pub async fn run(client: &Client, terminal: &mut Terminal, args: RunArgs) -> Res
     let elapsed =
         execution.ended_at.as_deref().and_then(|end| between(&execution.queued_at, end.parse().ok()?));
     let status = terminal.tinted(&execution.status, tone_of(&execution.status));
-    terminal.line(&format!(
-        "execution {id} {status}: {} records in {}",
-        grouped(execution.records()),
-        span(elapsed.unwrap_or(0)),
-    ))?;
+    let records = execution.records().map(|records| format!(": {} records", grouped(records)));
+    let (records, elapsed) = (records.unwrap_or_default(), span(elapsed.unwrap_or(0)));
+    terminal.line(&format!("execution {id} {status}{records} in {elapsed}"))?;
     completed(&execution)
 }
 

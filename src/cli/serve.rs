@@ -22,7 +22,7 @@ const STOP_MARGIN: Duration = Duration::from_secs(2);
 /// # Errors
 /// A wrong configuration, why the node cannot start or stop, or that another one has taken over.
 pub async fn serve(terminal: &mut Terminal, args: ServeArgs) -> Result<(), Failure> {
-    let loaded = load_config(&args.config)?;
+    let loaded = load_config(args.config.config.as_deref(), &args.config.flags())?;
     let config = loaded.config;
     telemetry::init(&config.log, config.log_format).map_err(Failure::usage)?;
     for warning in loaded.warnings {

@@ -72,6 +72,8 @@ pub struct Attempt {
     pub waits: Waits,
     /// How full the pipe to the last program is.
     pub pipe_fill_per_mille: Option<u64>,
+    /// What a program wrote as its result.
+    pub result: Value,
 }
 
 /// A program of an attempt.
@@ -153,18 +155,24 @@ impl Execution {
         self.pipeline.as_deref().or(self.plugin.as_deref()).unwrap_or("")
     }
 
-    /// Records that the last attempts of its steps relayed.
+    /// Records that the attempts of its steps relayed; `None` when there was nothing to relay.
     #[must_use]
-    pub fn records(&self) -> u64 {
-        self.steps.iter().flat_map(|step| &step.attempts).map(Attempt::records_seen).sum()
+    pub fn records(&self) -> Option<u64> {
+        self.steps
+            .iter()
+            .flat_map(|step| &step.attempts)
+            .filter_map(Attempt::records_seen)
+            .reduce(|a, b| a + b)
     }
 }
 
 impl Attempt {
-    /// Records relayed so far.
+    /// Records relayed so far; `None` when it is one program that gives none, such as a command.
     #[must_use]
-    pub fn records_seen(&self) -> u64 {
-        self.records.max(self.streams.values().map(|counts| counts.written).sum())
+    pub fn records_seen(&self) -> Option<u64> {
+        let records = self.records.max(self.streams.values().map(|counts| counts.written).sum());
+        let relays = records > 0 || self.bytes > 0 || !self.streams.is_empty() || self.programs.len() > 1;
+        relays.then_some(records)
     }
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod integrity;
 mod launch; // nothing but conversions between the plugin host and the launcher
 mod locks;
+pub mod migrations;
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File};
@@ -33,6 +34,9 @@ use crate::sqlite::SqliteStore;
 
 /// Where the address that a node listens on is written, below its data directory: it may have been given port 0.
 pub const ADDRESS_FILE: &str = "http.address";
+
+/// The embedded store's file, below the data directory.
+const EMBEDDED_STORE: &str = "flexcore.db";
 
 /// A running node.
 pub struct Node {
@@ -128,7 +132,7 @@ impl Stores {
 
 async fn open_stores(config: &Config, data_dir: &Path) -> anyhow::Result<Stores> {
     let Some(url) = &config.database_url else {
-        let path = data_dir.join("flexcore.db");
+        let path = data_dir.join(EMBEDDED_STORE);
         let open = {
             let path = path.clone();
             tokio::task::spawn_blocking(move || SqliteStore::open(path))

@@ -161,6 +161,7 @@ pub(super) mod tests {
             bytes: 0,
             waits: Waits::default(),
             pipe_fill_per_mille: None,
+            result: Value::Null,
         }
     }
 

@@ -8,11 +8,14 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use flexcore_actors::domain::ids::Name;
 use flexcore_actors::domain::plugin::{Limits, PythonEnvironment};
 use flexcore_actors::domain::quantity::Bytes;
+use flexcore_actors::ports::plugin_host::HostEvent;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use sha2::{Digest, Sha256};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -59,7 +62,7 @@ pub enum Unbuilt {
 pub async fn ensure(
     host: &Host,
     wanted: &PythonEnvironment,
-    log: Option<&ProgramLog>,
+    audience: Option<Audience<'_>>,
     stop: &CancellationToken,
 ) -> Result<PathBuf, Unbuilt> {
     let option = wanted.requirements.iter().find(|r| r.trim_start().starts_with('-'));
@@ -68,7 +71,7 @@ pub async fn ensure(
             "requirement {option:?} is an option of pip: list packages only, such as tap-csv==1.0.0"
         )));
     }
-    let build = Build { host, wanted, log, stop };
+    let build = Build { host, wanted, audience, stop };
     let python = build.find_python()?;
     let identity = host.python.get_or_try_init(|| build.identify(&python)).await?;
     let place = host.data_dir.join(DIRECTORY).join(key(wanted, identity));
@@ -78,16 +81,32 @@ pub async fn ensure(
     Ok(place.join("bin"))
 }
 
+/// Who is told of a build: it may take minutes.
+#[derive(Debug, Clone, Copy)]
+pub struct Audience<'a> {
+    /// The plugin.
+    pub plugin: &'a Name,
+    /// Its log, for later.
+    pub log: &'a ProgramLog,
+    /// Whoever looks at the attempt now.
+    pub events: &'a mpsc::Sender<HostEvent>,
+}
+
 struct Build<'a> {
     host: &'a Host,
     wanted: &'a PythonEnvironment,
-    log: Option<&'a ProgramLog>,
+    audience: Option<Audience<'a>>,
     stop: &'a CancellationToken,
 }
 
 impl Build<'_> {
     /// Waits for its turn, then builds unless another builder did meanwhile.
     async fn alone(&self, place: &Path, python: &str) -> Result<(), Unbuilt> {
+        if let Some(Audience { plugin, events, .. }) = self.audience {
+            let what = format!("the Python environment of {plugin} is being built; this happens once");
+            // nobody listens when the attempt is being given up
+            let _ = events.send(HostEvent::Preparing(what)).await;
+        }
         let _turn = self.turn(place).await?;
         if place.join(MARKER).exists() {
             return Ok(());
@@ -205,7 +224,7 @@ impl Build<'_> {
             limits: Limits { memory: Bytes(BUILD_MEMORY), open_files: 1_024, ..Limits::default() },
             timeout: BUILD_TIMEOUT,
             max_output: BUILD_LOG,
-            log: self.log.cloned(),
+            log: self.audience.map(|audience| audience.log.clone()),
             log_output: true,
         };
         capture(&*self.host.launcher, helper, self.stop).await.map_err(|error| match error {
@@ -233,7 +252,7 @@ impl Build<'_> {
     }
 
     fn remark(&self, text: impl Into<String>) {
-        if let Some(log) = self.log {
+        if let Some(Audience { log, .. }) = self.audience {
             log.remark(text);
         }
     }

@@ -120,7 +120,7 @@ impl LocalHost {
     async fn prepare_all(&self, attempt: &Attempt<'_>, scratch: &Scratch) -> Result<Vec<Prepared>, Refusal> {
         let mut programs = Vec::with_capacity(attempt.spec.programs.len());
         for n in 0..attempt.spec.programs.len() {
-            programs.push(program::prepare(&self.0, attempt.spec, n, scratch, &attempt.stop).await?);
+            programs.push(program::prepare(&self.0, attempt, n, scratch).await?);
         }
         Ok(programs)
     }

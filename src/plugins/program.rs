@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use flexcore_actors::domain::ids::Name;
 use flexcore_actors::domain::outcome::{Cause, CauseKind};
 use flexcore_actors::domain::plugin::{Limits, Manifest, PluginType, Protocol};
-use flexcore_actors::ports::plugin_host::{PipeSpec, ProgramSpec};
+use flexcore_actors::ports::plugin_host::ProgramSpec;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::environment::{self, Unbuilt};
-use super::host::Host;
+use super::environment::{self, Audience, Unbuilt};
+use super::host::{Attempt, Host};
 use super::log::{LogIdentity, ProgramLog};
 use super::redact::Redactor;
 use super::scratch::{Scratch, write_private};
@@ -74,13 +74,13 @@ pub struct Located {
 ///
 /// # Errors
 /// [`Refusal`]
-pub async fn prepare(
+pub(super) async fn prepare(
     host: &Host,
-    spec: &PipeSpec,
+    attempt: &Attempt<'_>,
     n: usize,
     scratch: &Scratch,
-    stop: &CancellationToken,
 ) -> Result<Prepared, Refusal> {
+    let Attempt { spec, events, stop, .. } = attempt;
     let program = &spec.programs[n];
     let manifest = &program.manifest;
     let plugin = &manifest.name;
@@ -88,7 +88,7 @@ pub async fn prepare(
     let secrets = Redactor::of_secrets(&program.config, &manifest.config_schema);
     let log =
         ProgramLog::new(host.logs.clone(), host.clock.clone(), identity, manifest.limits.output, secrets);
-    let located = locate(host, manifest, Some(&log), stop).await?;
+    let located = locate(host, manifest, Some(Audience { plugin, log: &log, events }), stop).await?;
     let workdir = scratch.program(n).map_err(|e| Refusal::start_failed(plugin, e))?;
     let mut prepared = Prepared {
         plugin: plugin.clone(),
@@ -115,14 +115,14 @@ pub async fn prepare(
 pub async fn locate(
     host: &Host,
     manifest: &Manifest,
-    log: Option<&ProgramLog>,
+    audience: Option<Audience<'_>>,
     stop: &CancellationToken,
 ) -> Result<Located, Refusal> {
     let plugin = &manifest.name;
     let environment = match &manifest.environment {
         None => None,
         Some(environment) => {
-            let built = environment::ensure(host, &environment.python, log, stop).await;
+            let built = environment::ensure(host, &environment.python, audience, stop).await;
             Some(built.map_err(|unbuilt| match unbuilt {
                 Unbuilt::Failed(why) => Refusal::start_failed(plugin, why),
                 Unbuilt::Stopped => Refusal::Stopped,

@@ -1,11 +1,13 @@
-//! Brings the database's schema up to date, one node at a time. The statements are in `migrations/postgres`.
+//! Brings the database's schema up to date, one node at a time, and says what it has. The statements are in
+//! `migrations/postgres`.
 
 use std::time::Duration;
 
 use flexcore_actors::ports::event_store::StoreError;
-use tokio_postgres::{Client, Config};
+use tokio_postgres::{Client, Config, Row};
 
 use super::{error, session};
+use crate::schema::{self, Applied, Migration};
 
 mod embedded {
     //! The statements of `migrations/postgres`, embedded.
@@ -19,18 +21,63 @@ const TURN_TIMEOUT: Duration = Duration::from_secs(120);
 /// The oldest server that is tested and supported.
 const MIN_VERSION: i32 = 150_000;
 
-/// Checks the server and migrates. The lock belongs to the session, so it ends with the connection whatever
-/// happens.
-pub(super) async fn run(config: &Config) -> Result<(), StoreError> {
-    const OPERATION: &str = "migrate the database";
+const OPERATION: &str = "migrate the database";
+const READ_HISTORY: &str = "read the history of migrations";
+
+/// Checks the server and applies what is pending, each migration in a transaction of its own; gives the migrations
+/// as they were before. The lock belongs to the session, so it ends with the connection whatever happens.
+///
+/// # Errors
+/// [`StoreError::Failed`] when the database's history speaks against it ([`schema::Unfit`]) or a statement fails.
+pub(super) async fn run(config: &Config) -> Result<Vec<Migration>, StoreError> {
     let mut client = session::connect(config, OPERATION).await?;
     check_server(&client).await?;
     let lock = format!("set lock_timeout = {}; select pg_advisory_lock({LOCK})", TURN_TIMEOUT.as_millis());
     client.batch_execute(&lock).await.map_err(|e| error::not_stored("wait for the turn to migrate", e))?;
+    let before = compared(&client).await?;
+    schema::check(&before)
+        .map_err(|unfit| StoreError::Failed { operation: OPERATION, source: Box::new(unfit) })?;
     let run = embedded::migrations::runner().run_async(&mut client).await;
     run.map_err(|source| StoreError::Failed { operation: OPERATION, source: Box::new(source) })?;
     // the client is dropped here: its session ends and with it the lock
-    Ok(())
+    Ok(before)
+}
+
+/// What the database has and what it lacks. Only reads.
+pub(super) async fn status(config: &Config) -> Result<Vec<Migration>, StoreError> {
+    let client = session::connect(config, READ_HISTORY).await?;
+    check_server(&client).await?;
+    compared(&client).await
+}
+
+async fn compared(client: &Client) -> Result<Vec<Migration>, StoreError> {
+    let rows = history(client).await.map_err(|e| error::not_stored(READ_HISTORY, e))?;
+    let applied: Result<Vec<Applied>, _> = rows.iter().map(applied).collect();
+    let applied = applied.map_err(|reason| error::refused(READ_HISTORY, reason))?;
+    Ok(schema::compare(embedded::migrations::runner().get_migrations(), &applied))
+}
+
+/// The rows that the migration library keeps; a database without them was never migrated.
+async fn history(client: &Client) -> Result<Vec<Row>, tokio_postgres::Error> {
+    let there = "select to_regclass('refinery_schema_history') is not null";
+    if !client.query_one(there, &[]).await?.try_get::<_, bool>(0)? {
+        return Ok(Vec::new());
+    }
+    client
+        .query(
+            "select version, name, applied_on, checksum from refinery_schema_history order by version",
+            &[],
+        )
+        .await
+}
+
+fn applied(row: &Row) -> Result<Applied, String> {
+    let text = |column| row.try_get::<_, String>(column).map_err(|e| e.to_string());
+    let version: i32 = row.try_get("version").map_err(|e| e.to_string())?;
+    let version = u32::try_from(version).map_err(|_| format!("there is a migration {version}"))?;
+    let at = text("applied_on")?;
+    let at = at.parse().map_err(|e| format!("migration {version} was applied at {at:?}: {e}"))?;
+    Ok(Applied { version, name: text("name")?, at, checksum: text("checksum")? })
 }
 
 async fn check_server(client: &Client) -> Result<(), StoreError> {

@@ -22,6 +22,7 @@ use tokio_postgres::{Config, NoTls};
 
 use self::listener::Listener;
 use self::writer::Writer;
+use crate::schema::Migration;
 
 mod columns;
 mod config;
@@ -78,7 +79,25 @@ impl PostgresStore {
         Ok(store)
     }
 
-    /// Runs a read, or a write that may be lost, on a connection of the pool. One that gave no answer in time is closed: the next statement would
+    /// Brings the database's schema up to date, in turn with nodes that do the same; gives the migrations as they were
+    /// before.
+    ///
+    /// # Errors
+    /// As [`PostgresStore::connect`].
+    pub async fn migrate(url: &str) -> Result<Vec<Migration>, StoreError> {
+        migrate::run(&config::common(config::parse(url)?)?).await
+    }
+
+    /// The database's migrations, applied or not. Changes nothing.
+    ///
+    /// # Errors
+    /// When the URL is not one, or the server cannot be reached, refuses or is too old.
+    pub async fn migrations(url: &str) -> Result<Vec<Migration>, StoreError> {
+        migrate::status(&config::common(config::parse(url)?)?).await
+    }
+
+    /// Runs a read, or a write that may be lost, on a connection of the pool. One that gave no answer in time is
+    /// closed: the next statement would
     /// wait behind the first.
     async fn read<T>(
         &self,

@@ -20,20 +20,19 @@ use tokio::sync::watch;
 use self::readers::Readers;
 use self::snapshots::SnapshotWriter;
 use self::writer::Writer;
+use crate::schema::Migration;
 
 mod append;
 mod error;
 mod integrity;
+mod migrate;
 mod readers;
 mod reads;
 mod snapshots;
 mod value;
 mod writer;
 
-mod migrations {
-    //! The statements of `migrations/sqlite`, embedded.
-    refinery::embed_migrations!("migrations/sqlite");
-}
+const OPEN: &str = "open the store's file";
 
 /// How long a connection waits for a lock of another program (a backup, `sqlite3` on the command line).
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -61,12 +60,8 @@ impl SqliteStore {
     /// it, or a newer version of FlexCore has migrated it.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         let path = path.as_ref();
-        let mut connection =
-            open_writable(path).map_err(|e| error::not_stored("open the store's file", e))?;
-        migrations::migrations::runner().run(&mut connection).map_err(|source| StoreError::Failed {
-            operation: "migrate the store's file",
-            source: Box::new(source),
-        })?;
+        let mut connection = open_writable(path).map_err(|e| error::not_stored(OPEN, e))?;
+        migrate::run(&mut connection)?;
         let last = reads::head(&connection).map_err(|e| error::not_stored("read the log's head", e))?;
         let head = Arc::new(Head::new(last));
         let writer = Writer::start(connection, Arc::clone(&head)).map_err(|source| StoreError::Failed {
@@ -75,6 +70,28 @@ impl SqliteStore {
         })?;
         let (readers, snapshots) = (Readers::new(path), SnapshotWriter::new(path));
         Ok(Self { path: path.to_owned(), readers, snapshots, writer, head })
+    }
+
+    /// Brings the file's schema up to date, and creates the file when it is not there; gives the migrations as they
+    /// were before. Blocks. The caller holds the lock of the data directory.
+    ///
+    /// # Errors
+    /// As [`SqliteStore::open`].
+    pub fn migrate(path: impl AsRef<Path>) -> Result<Vec<Migration>, StoreError> {
+        let mut connection = open_writable(path.as_ref()).map_err(|e| error::not_stored(OPEN, e))?;
+        migrate::run(&mut connection)
+    }
+
+    /// The file's migrations, applied or not; a file that is not there has none. Blocks, and changes nothing.
+    ///
+    /// # Errors
+    /// When the file is there and cannot be read.
+    pub fn migrations(path: impl AsRef<Path>) -> Result<Vec<Migration>, StoreError> {
+        let path = path.as_ref();
+        if !path.try_exists().map_err(|e| StoreError::Failed { operation: OPEN, source: Box::new(e) })? {
+            return Ok(migrate::status_of_nothing());
+        }
+        migrate::status(&open_readable(path).map_err(|e| error::not_stored(OPEN, e))?)
     }
 
     /// The file.

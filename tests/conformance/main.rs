@@ -2,6 +2,7 @@
 //! promise. The PostgreSQL server is given by `cargo xtask test`.
 
 mod memory;
+mod migrations;
 mod postgres;
 mod same_history;
 mod snapshots;

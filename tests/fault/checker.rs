@@ -20,7 +20,7 @@ pub(crate) struct Event {
     pub(crate) position: u64,
     pub(crate) stream: String,
     version: u64,
-    id: String,
+    pub(crate) id: String,
     pub(crate) kind: String,
     pub(crate) data: Value,
 }

@@ -4,10 +4,12 @@
 mod cancel;
 mod checker;
 mod database;
+mod disk;
 mod kill9;
 mod processes;
 mod programs;
 mod random;
 mod rig;
 mod server;
+mod small_disk;
 mod two_nodes;

@@ -27,6 +27,7 @@ pub(crate) struct Server {
     child: Child,
     programs: PathBuf,
     folder: TempDir,
+    settings: &'static [&'static str],
     port: u16,
     password: String,
 }
@@ -34,8 +35,13 @@ pub(crate) struct Server {
 impl Server {
     /// Makes a cluster and starts its server.
     pub(crate) async fn start() -> Self {
+        Self::start_below(&std::env::temp_dir(), &[]).await
+    }
+
+    /// The same below another folder, with settings of its own and as little space taken ahead as possible.
+    pub(crate) async fn start_below(folder: &Path, settings: &'static [&'static str]) -> Self {
         let programs = programs();
-        let folder = TempDir::with_prefix("flexcore-postgres-").expect("a temporary folder can be made");
+        let folder = TempDir::with_prefix_in("flexcore-postgres-", folder).expect("a folder can be made");
         let password = uuid::Uuid::now_v7().simple().to_string();
         let password_file = folder.path().join("password");
         fs::write(&password_file, &password).expect("a file can be written");
@@ -44,11 +50,12 @@ impl Server {
         let mut initdb = Command::new(programs.join("initdb"));
         initdb.arg("--pgdata").arg(folder.path().join("data")).arg("--pwfile").arg(&password_file);
         initdb.args(["--username", "postgres", "--auth=password", "--encoding=UTF8", "--locale=C"]);
+        initdb.args(["--wal-segsize=1", "--no-sync"]);
         let made = lowered(&mut initdb).output().expect("initdb can be run");
         assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
         let port = free_port();
-        let child = spawn(&programs, folder.path(), port);
-        let mut server = Self { child, programs, folder, port, password };
+        let child = spawn(&programs, folder.path(), port, settings);
+        let mut server = Self { child, programs, folder, settings, port, password };
         server.become_ready().await;
         server
     }
@@ -63,9 +70,11 @@ impl Server {
         self.child.kill().and_then(|()| self.child.wait()).expect("the server can be killed");
     }
 
-    /// Starts it again on the same port; it recovers from its log.
+    /// Starts it again, if it has ended, on the same port; it recovers from its log.
     pub(crate) async fn restart(&mut self) {
-        self.child = spawn(&self.programs, self.folder.path(), self.port);
+        if !matches!(self.child.try_wait(), Ok(None)) {
+            self.child = spawn(&self.programs, self.folder.path(), self.port, self.settings);
+        }
         self.become_ready().await;
     }
 
@@ -74,7 +83,7 @@ impl Server {
         let file = self.folder.path().join("data/postmaster.pid");
         wait_for("PostgreSQL accepts connections", START_DEADLINE, async || {
             if let Ok(Some(_)) = self.child.try_wait() {
-                self.child = spawn(&self.programs, self.folder.path(), self.port);
+                self.child = spawn(&self.programs, self.folder.path(), self.port, self.settings);
             }
             let text = fs::read_to_string(&file).map_err(|e| e.to_string())?;
             let ours = text.lines().next().is_some_and(|pid| pid.trim() == self.child.id().to_string());
@@ -93,11 +102,12 @@ impl Drop for Server {
     }
 }
 
-fn spawn(programs: &Path, folder: &Path, port: u16) -> Child {
+fn spawn(programs: &Path, folder: &Path, port: u16, settings: &[&str]) -> Child {
     let log = File::create(folder.join("log")).expect("a log file can be made");
     let mut command = Command::new(programs.join("postgres"));
     command.arg("-D").arg(folder.join("data"));
-    for setting in [&format!("port={port}"), "listen_addresses=127.0.0.1", "unix_socket_directories="] {
+    let own = [&format!("port={port}"), "listen_addresses=127.0.0.1", "unix_socket_directories="];
+    for setting in own.iter().copied().chain(settings.iter().copied()) {
         command.arg("-c").arg(setting);
     }
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);

@@ -11,6 +11,7 @@ mod cli;
 mod http;
 mod http_run;
 mod integrity;
+mod migrate;
 mod python;
 mod same_events;
 mod world;

@@ -133,4 +133,7 @@ async fn a_requirement_that_cannot_be_installed_is_a_start_that_failed() {
     for part in ["broken", "pip install failed", "tap-jsonl==not.a.version"] {
         assert!(message.contains(part), "{part:?} is not in {message:?}");
     }
+    // who waits is told for what
+    let run = world.cli(&["exec", "broken"]).await.expect(1);
+    run.says("waiting: the Python environment of broken is being built").says("pip install failed");
 }

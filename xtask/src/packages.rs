@@ -56,25 +56,52 @@ pub fn python() -> Result<()> {
     provide(PYTHON)
 }
 
+/// What to do about missing packages.
+#[derive(Debug, PartialEq)]
+enum Step {
+    /// Nothing is missing.
+    Nothing,
+    /// Install them with apt.
+    Install,
+    /// Ask for them, in these words.
+    Ask(String),
+}
+
 /// Installs what is missing when that is possible, and otherwise fails with the command to type.
 fn provide(requirements: &[Requirement]) -> Result<()> {
     let missing = missing(requirements);
-    if missing.is_empty() {
-        return Ok(());
+    let debian = Path::new("/etc/debian_version").exists() && on_path("apt-get").is_some();
+    match decide(&missing, debian, Uid::effective().is_root()) {
+        Step::Nothing => Ok(()),
+        Step::Ask(words) => bail!(words),
+        Step::Install => install(requirements, &missing, apt_get),
     }
+}
+
+fn decide(missing: &[&str], debian: bool, root: bool) -> Step {
     let names = missing.join(" ");
-    if !(Path::new("/etc/debian_version").exists() && on_path("apt-get").is_some()) {
-        bail!(
+    match (missing, debian, root) {
+        ([], _, _) => Step::Nothing,
+        (_, false, _) => Step::Ask(format!(
             "missing: {names} (Debian's package names; PostgreSQL {POSTGRES_OLDEST} or newer); \
              install them with this system's package manager and have their programs on the path"
-        );
+        )),
+        (_, true, false) => Step::Ask(format!(
+            "missing: {names}; install with: sudo apt-get update && sudo apt-get install --yes {names}"
+        )),
+        (_, true, true) => Step::Install,
     }
-    if !Uid::effective().is_root() {
-        bail!("missing: {names}; install with: sudo apt-get update && sudo apt-get install --yes {names}");
-    }
-    eprintln!("installing {names}");
+}
+
+/// Installs the missing packages by `apt_get`, and looks whether that was enough.
+fn install(
+    requirements: &[Requirement],
+    missing: &[&'static str],
+    mut apt_get: impl FnMut(&[&str]) -> Result<()>,
+) -> Result<()> {
+    eprintln!("installing {}", missing.join(" "));
     apt_get(&["update", "--quiet"])?;
-    apt_get(&[&["install", "--yes", "--quiet", "--no-install-recommends"], missing.as_slice()].concat())?;
+    apt_get(&[&["install", "--yes", "--quiet", "--no-install-recommends"], missing].concat())?;
     let still = self::missing(requirements);
     ensure!(
         still.is_empty(),
@@ -144,6 +171,8 @@ fn python_imports(modules: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
     use crate::scratch::Scratch;
 
@@ -179,5 +208,45 @@ mod tests {
             Requirement { package: "absent", present: || false },
         ];
         assert_eq!(missing(&requirements), ["absent"]);
+    }
+
+    #[test]
+    fn what_is_missing_is_installed_by_root_on_debian_and_asked_for_elsewhere() {
+        assert_eq!(decide(&[], false, false), Step::Nothing);
+        assert_eq!(decide(&["postgresql", "redis-server"], true, true), Step::Install);
+        let Step::Ask(words) = decide(&["postgresql", "redis-server"], true, false) else {
+            panic!("installed")
+        };
+        let typed = "sudo apt-get update && sudo apt-get install --yes postgresql redis-server";
+        assert!(words.ends_with(typed), "{words}");
+        for root in [true, false] {
+            let Step::Ask(words) = decide(&["postgresql"], false, root) else { panic!("installed") };
+            assert!(words.contains("package manager") && !words.contains("apt-get"), "{words}");
+        }
+    }
+
+    #[test]
+    fn an_installation_updates_first_installs_what_is_missing_and_is_checked() {
+        static INSTALLED: AtomicBool = AtomicBool::new(false);
+        let requirements = [
+            Requirement { package: "there", present: || true },
+            Requirement { package: "wanted", present: || INSTALLED.load(Ordering::SeqCst) },
+        ];
+        let mut typed = Vec::new();
+        let useless = install(&requirements, &["wanted"], |words| {
+            typed.push(words.join(" "));
+            Ok(())
+        });
+        let expected = ["update --quiet", "install --yes --quiet --no-install-recommends wanted"];
+        assert_eq!(typed, expected);
+        assert!(useless.unwrap_err().to_string().contains("wanted installed, and still not usable"));
+
+        install(&requirements, &["wanted"], |_| {
+            INSTALLED.store(true, Ordering::SeqCst);
+            Ok(())
+        })
+        .unwrap();
+        let broken = install(&requirements, &["wanted"], |words| bail!("apt-get {} failed", words[0]));
+        assert_eq!(broken.unwrap_err().to_string(), "apt-get update failed");
     }
 }

@@ -50,6 +50,9 @@ pub struct ProgramSpec {
 /// What a host tells while the programs run. The channel is bounded; the host waits when it is full.
 #[derive(Debug, Clone, PartialEq)]
 pub enum HostEvent {
+    /// Something that stands before the programs' start takes long, such as building an environment; in words for
+    /// people.
+    Preparing(String),
     /// A program was started, by its index in the pipe.
     Started {
         /// The index.

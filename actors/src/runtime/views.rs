@@ -220,6 +220,9 @@ pub struct AttemptView {
     /// How full the pipe to the last program is now, in per mille; only while it runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pipe_fill_per_mille: Option<u64>,
+    /// The object that a `command` or `flexcore` program wrote as its result.
+    #[serde(skip_serializing_if = "Value::is_null")]
+    pub result: Value,
 }
 
 /// An event.

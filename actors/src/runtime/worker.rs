@@ -253,7 +253,9 @@ impl Work {
 
     fn heard(&self, event: HostEvent, writer: Option<&mut BookmarkWriter>) {
         match event {
+            HostEvent::Preparing(what) => self.live.wait_for(Some(what)),
             HostEvent::Started { program, pid } => {
+                self.live.wait_for(None);
                 self.services.live.programs.fetch_add(1, Relaxed);
                 self.live.started(program, pid);
             }

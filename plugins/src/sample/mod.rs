@@ -11,7 +11,6 @@ mod tap;
 mod target;
 
 use std::io::{BufReader, BufWriter};
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -20,7 +19,7 @@ use serde_json::{Value, json};
 use self::command::Environment;
 use self::config::{Config, Mode};
 use crate::Error;
-use crate::cli::{About, AboutArgs, finish, read_json};
+use crate::cli::{About, Flags, Program, TapFlags, run};
 
 const EXAMPLE: &str = "Example: a tap of ten records that crashes after the third, but only the first time
   echo '{\"records\": 10, \"crash_after\": 3, \"once_marker\": \"marker\"}' > config.json
@@ -35,42 +34,49 @@ struct Args {
     /// Arguments that a command echoes in its result
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
-    /// Configuration, a JSON file
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Accepted as every tap does, and not used
-    #[arg(long, value_name = "FILE")]
-    catalog: Option<PathBuf>,
-    /// The value of the last STATE of an earlier run
-    #[arg(long, value_name = "FILE")]
-    state: Option<PathBuf>,
-    /// Write a catalog instead of messages
-    #[arg(long)]
-    discover: bool,
     #[command(flatten)]
-    about: AboutArgs,
+    flags: Flags,
+    /// The catalog is accepted, as every tap does, and not used.
+    #[command(flatten)]
+    tap: TapFlags,
 }
 
 /// Runs the program with the arguments of this process. Exit codes: 0 done, 1 failed, 2 usage, or as configured.
 pub fn main() -> ExitCode {
-    finish(start(&Args::parse()))
+    run::<Args>()
 }
 
-fn start(args: &Args) -> Result<(), Error> {
-    if args.about.about {
-        return about()?.print(&args.about);
+impl Program for Args {
+    fn flags(&self) -> &Flags {
+        &self.flags
     }
-    let config: Config = args
-        .config
-        .as_deref()
-        .map_or_else(|| Ok(Config::default()), |path| read_json(path, "configuration"))?;
+
+    fn about() -> About {
+        let keys = serde_json::to_value(Config::default()).unwrap_or_default();
+        let described = |key: &String| (key.clone(), json!({"description": "see plugins/README.md"}));
+        let properties: serde_json::Map<String, Value> =
+            keys.as_object().into_iter().flat_map(|keys| keys.keys()).map(described).collect();
+        About {
+            name: "flexcore-sample",
+            description: "A tap, target, command or flexcore plugin with configured faults, for tests.",
+            capabilities: &["about", "catalog", "discover", "state"],
+            settings: json!({"type": "object", "additionalProperties": false, "properties": properties}),
+        }
+    }
+
+    fn start(&self) -> Result<(), Error> {
+        sample(self, self.flags.config()?.unwrap_or_default())
+    }
+}
+
+fn sample(args: &Args, config: Config) -> Result<(), Error> {
     let (stdin, stdout) = (std::io::stdin(), std::io::stdout());
     match args.mode.unwrap_or(config.mode) {
-        Mode::Tap if args.discover => discover(),
+        Mode::Tap if args.tap.discover => discover(),
         Mode::Tap => {
             let config = config.consider_marker()?;
             let _memory = faults::at_start(&config)?;
-            tap::run(&config, args.state.as_deref(), stdout.lock())
+            tap::run(&config, args.tap.state.as_deref(), stdout.lock())
         }
         Mode::Target => {
             let config = config.consider_marker()?;
@@ -97,21 +103,4 @@ fn discover() -> Result<(), Error> {
     let stream =
         json!({"tap_stream_id": "sample", "stream": "sample", "schema": schema, "metadata": metadata});
     writeln!(std::io::stdout(), "{:#}", json!({"streams": [stream]})).map_err(Error::stdout)
-}
-
-fn about() -> Result<About, Error> {
-    let keys = serde_json::to_value(Config::default())
-        .map_err(|error| Error::invalid(format!("cannot describe the configuration: {error}")))?;
-    let properties: serde_json::Map<String, Value> = keys
-        .as_object()
-        .into_iter()
-        .flat_map(|keys| keys.keys())
-        .map(|key| (key.clone(), json!({"description": "see plugins/README.md"})))
-        .collect();
-    Ok(About {
-        name: "flexcore-sample",
-        description: "A tap, target, command or flexcore plugin with configured faults, for tests.",
-        capabilities: &["about", "catalog", "discover", "state"],
-        settings: json!({"type": "object", "additionalProperties": false, "properties": properties}),
-    })
 }

@@ -14,7 +14,6 @@ mod writer;
 
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -25,7 +24,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use self::config::Config;
 use self::writer::Writer;
 use crate::Error;
-use crate::cli::{About, AboutArgs, finish, log, read_config};
+use crate::cli::{self, About, Flags, Program, log};
 use crate::lines::{LineError, Lines, MAX_LINE};
 
 const EXAMPLE: &str = "Example:
@@ -36,28 +35,40 @@ const EXAMPLE: &str = "Example:
 #[derive(Debug, Parser)]
 #[command(name = "flexcore-target-file", version, after_help = EXAMPLE)]
 struct Args {
-    /// Configuration, a JSON file
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
     #[command(flatten)]
-    about: AboutArgs,
+    flags: Flags,
 }
 
 /// Runs the program with the arguments of this process. Exit codes: 0 done, 1 failed, 2 usage.
 pub fn main() -> ExitCode {
-    finish(start(&Args::parse()))
+    cli::run::<Args>()
 }
 
-fn start(args: &Args) -> Result<(), Error> {
-    if args.about.about {
-        return about().print(&args.about);
+impl Program for Args {
+    fn flags(&self) -> &Flags {
+        &self.flags
     }
-    let config: Config = read_config(args.config.as_deref())?;
+
+    fn about() -> About {
+        About {
+            name: "flexcore-target-file",
+            description: "Writes Singer messages to JSON Lines or CSV files, one per stream.",
+            capabilities: &["about"],
+            settings: config::settings(),
+        }
+    }
+
+    fn start(&self) -> Result<(), Error> {
+        target(&self.flags.needed_config()?)
+    }
+}
+
+fn target(config: &Config) -> Result<(), Error> {
     config.check()?;
     let directory = &config.destination_path;
     std::fs::create_dir_all(directory).map_err(Error::file("make directory", directory))?;
     let stdin = std::io::stdin();
-    run(&config, stdin.lock(), |wait| has_input(&stdin, wait), std::io::stdout().lock())
+    run(config, stdin.lock(), |wait| has_input(&stdin, wait), std::io::stdout().lock())
 }
 
 /// Writes all of `input`. `has_input` waits for input for so long, and says whether some has come.
@@ -127,14 +138,5 @@ fn has_input(stdin: &impl AsFd, wait: Duration) -> Result<bool, Error> {
         Ok(ready) => Ok(ready > 0),
         Err(Errno::EINTR) => Ok(true),
         Err(errno) => Err(Error::Stream { operation: "wait for standard input", source: errno.into() }),
-    }
-}
-
-fn about() -> About {
-    About {
-        name: "flexcore-target-file",
-        description: "Writes Singer messages to JSON Lines or CSV files, one per stream.",
-        capabilities: &["about"],
-        settings: config::settings(),
     }
 }

@@ -212,7 +212,7 @@ fn report_attempts(story: &mut Story<'_>, execution: &Execution, killed: Instant
     {
         let end = attempt.ended_at.as_deref().and_then(|end| end.parse().ok());
         let took = end.and_then(|end| between(&attempt.started_at, end)).unwrap_or(0);
-        let records = grouped(attempt.records_seen());
+        let records = grouped(attempt.records_seen().unwrap_or(0));
         let told =
             format!("{}: {records} records, {} in {}", attempt.status, bytes(attempt.bytes), span(took));
         story.tell(&format!("attempt {}", attempt.number), &told)?;

@@ -9,10 +9,10 @@ use flexcore_actors::domain::ids::Position;
 use flexcore_actors::ports::EventStore;
 use flexcore_actors::ports::event_store::{AppendOutcome, Committed, StoreError};
 use flexcore_actors::testkit::conformance::{Writer, pipeline};
+use flexcore_test_support::{PostgresProxy, TestDatabase};
 use tokio_postgres::Client;
 
-use super::database::Database;
-use super::proxy::Proxy;
+use super::store;
 
 /// The backend of the writing connection, which is the one whose last statement was an append or a claim.
 const WRITER: &str = "from pg_stat_activity where datname = current_database() and query like '%flexcore_%' \
@@ -21,10 +21,10 @@ const WRITER: &str = "from pg_stat_activity where datname = current_database() a
 /// The writing connection is ended by an operator: the next append connects again and is stored.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_writing_connection_is_made_again() {
-    let database = Database::create().await;
-    let writer = Writer::claim_as(Arc::new(database.store().await), "node-a").await;
+    let database = TestDatabase::create().await;
+    let writer = Writer::claim_as(Arc::new(store(&database).await), "node-a").await;
     let stream = pipeline("killed");
-    let operator = database.client().await;
+    let operator = database.connect().await;
     for n in 0..3 {
         writer.commit(&writer.unit(&stream, n, 1)).await;
         let killed = operator.query(&format!("select pg_terminate_backend(pid, 10000) {WRITER}"), &[]).await;
@@ -38,15 +38,14 @@ async fn a_killed_writing_connection_is_made_again() {
     };
     assert!(matches!(outcome, AppendOutcome::Committed(_)), "{outcome:?}");
     assert_eq!(writer.stream(&stream).await.len(), 4);
-    database.drop().await;
 }
 
 /// The commit happened but its answer was lost: the outcome is unknown, and the identical batch sent again is
 /// answered as a duplicate with the first outcome.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_answer_is_resolved_by_sending_again() {
-    let database = Database::create().await;
-    let proxy = Proxy::start(&database.config()).await;
+    let database = TestDatabase::create().await;
+    let proxy = PostgresProxy::start(&database.config(), "flexcore_append").await;
     let store = PostgresStore::connect_with(proxy.config()).await.unwrap();
     let writer = Writer::claim_as(Arc::new(store), "node-a").await;
     let (a, b) = (pipeline("a"), pipeline("b"));
@@ -61,7 +60,6 @@ async fn a_lost_answer_is_resolved_by_sending_again() {
     let positions: Vec<Position> = outcomes.iter().map(|outcome| duplicate(outcome).position).collect();
     assert_eq!(positions, [Position(3), Position(4)]);
     assert_eq!(writer.log().await.len(), 4, "nothing is stored twice");
-    database.drop().await;
 }
 
 fn duplicate(outcome: &AppendOutcome) -> &Committed {
@@ -74,8 +72,8 @@ fn duplicate(outcome: &AppendOutcome) -> &Committed {
 /// The request never arrived: the outcome is just as unknown, and the identical batch sent again is stored.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_request_is_resolved_by_sending_again() {
-    let database = Database::create().await;
-    let proxy = Proxy::start(&database.config()).await;
+    let database = TestDatabase::create().await;
+    let proxy = PostgresProxy::start(&database.config(), "flexcore_append").await;
     let store = PostgresStore::connect_with(proxy.config()).await.unwrap();
     let writer = Writer::claim_as(Arc::new(store), "node-a").await;
     let unit = writer.unit(&pipeline("lost"), 0, 1);
@@ -84,16 +82,15 @@ async fn a_lost_request_is_resolved_by_sending_again() {
     assert!(matches!(error, StoreError::Unknown { .. }), "{error:?}");
     writer.commit(&unit).await;
     assert_eq!(writer.log().await.len(), 1);
-    database.drop().await;
 }
 
 /// Whoever holds the head's lock for long does not hang an append: it is refused in time, certainly not stored, and
 /// stored when sent again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_held_lock_refuses_in_time() {
-    let database = Database::create().await;
-    let writer = Writer::claim_as(Arc::new(database.store().await), "node-a").await;
-    let mut holder: Client = database.client().await;
+    let database = TestDatabase::create().await;
+    let writer = Writer::claim_as(Arc::new(store(&database).await), "node-a").await;
+    let mut holder: Client = database.connect().await;
     let transaction = holder.transaction().await.unwrap();
     transaction.execute("select from log_head for update", &[]).await.unwrap();
     let unit = writer.unit(&pipeline("held"), 0, 1);
@@ -101,7 +98,6 @@ async fn a_held_lock_refuses_in_time() {
     assert!(matches!(error, StoreError::Unavailable { .. }) && error.certainly_not_stored(), "{error:?}");
     transaction.rollback().await.unwrap();
     writer.commit(&unit).await;
-    database.drop().await;
 }
 
 /// A server that is not there is an error that a retry may help, without the password; a database that went away is
@@ -114,9 +110,9 @@ async fn an_absent_server_is_unavailable() {
     assert!(matches!(error, StoreError::Unavailable { .. }), "{error:?}");
     assert!(!format!("{error:?}").contains("hunter2"));
 
-    let database = Database::create().await;
-    let writer = Writer::claim_as(Arc::new(database.store().await), "node-a").await;
-    database.drop().await;
+    let database = TestDatabase::create().await;
+    let writer = Writer::claim_as(Arc::new(store(&database).await), "node-a").await;
+    drop(database);
     assert!(writer.append_all(&[writer.unit(&pipeline("gone"), 0, 1)]).await.is_err());
     assert!(writer.store.head().await.is_err());
 }
@@ -127,11 +123,11 @@ async fn an_absent_server_is_unavailable() {
 async fn a_killed_listening_connection_is_made_again() {
     const LISTENER: &str = "from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid() \
                             and query like 'select next_position - 1%' and state = 'idle'";
-    let database = Database::create().await;
-    let writer = Writer::claim_as(Arc::new(database.store().await), "node-a").await;
-    let follower = database.store().await;
+    let database = TestDatabase::create().await;
+    let writer = Writer::claim_as(Arc::new(store(&database).await), "node-a").await;
+    let follower = store(&database).await;
     let mut changes = follower.head_changes();
-    let operator = database.client().await;
+    let operator = database.connect().await;
     let stream = pipeline("heard");
     for n in 0..3 {
         let killed =
@@ -142,5 +138,4 @@ async fn a_killed_listening_connection_is_made_again() {
         let heard = tokio::time::timeout(Duration::from_secs(30), heard).await;
         assert_eq!(*heard.expect("the append is heard of").unwrap(), position);
     }
-    database.drop().await;
 }

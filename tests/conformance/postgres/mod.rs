@@ -5,25 +5,27 @@ use std::sync::Arc;
 use flexcore::postgres::PostgresStore;
 use flexcore_actors::ports::{BoxFuture, EventStore, IntegrityStore};
 use flexcore_actors::testkit::conformance::{Fixture, IntegrityFixture};
-
-use self::database::Database;
+use flexcore_test_support::TestDatabase;
 
 mod connections;
-mod database;
-mod proxy;
 mod schema;
 
 pub(crate) struct Postgres {
-    database: Database,
     pub(crate) store: Arc<PostgresStore>,
+    database: TestDatabase, // after the store
+}
+
+/// A store on a database; it migrates what is not migrated.
+pub(crate) async fn store(database: &TestDatabase) -> PostgresStore {
+    PostgresStore::connect_with(database.config()).await.expect("connect the store")
 }
 
 impl Fixture for Postgres {
     fn open() -> BoxFuture<'static, Self> {
         Box::pin(async {
-            let database = Database::create().await;
-            let store = Arc::new(database.store().await);
-            Self { database, store }
+            let database = TestDatabase::create().await;
+            let store = Arc::new(store(&database).await);
+            Self { store, database }
         })
     }
 
@@ -32,14 +34,12 @@ impl Fixture for Postgres {
     }
 
     fn another(&self) -> BoxFuture<'_, Arc<dyn EventStore>> {
-        Box::pin(async { Arc::new(self.database.store().await) as Arc<dyn EventStore> })
+        Box::pin(async { Arc::new(store(&self.database).await) as Arc<dyn EventStore> })
     }
 
     fn close(self) -> BoxFuture<'static, ()> {
-        Box::pin(async move {
-            drop(self.store);
-            self.database.drop().await;
-        })
+        drop(self);
+        Box::pin(std::future::ready(()))
     }
 }
 
@@ -49,7 +49,7 @@ impl IntegrityFixture for Postgres {
     }
 
     fn another_integrity(&self) -> BoxFuture<'_, Arc<dyn IntegrityStore>> {
-        Box::pin(async { Arc::new(self.database.store().await) as Arc<dyn IntegrityStore> })
+        Box::pin(async { Arc::new(store(&self.database).await) as Arc<dyn IntegrityStore> })
     }
 }
 

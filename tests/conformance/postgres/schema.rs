@@ -1,4 +1,4 @@
-//! Migrating, and what the schema does by itself: partitions and notifications.
+//! What the schema does by itself: partitions and notifications; and the databases it is refused to.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,40 +7,27 @@ use flexcore::postgres::PostgresStore;
 use flexcore_actors::domain::ids::Position;
 use flexcore_actors::ports::event_store::StoreError;
 use flexcore_actors::testkit::conformance::{Writer, pipeline};
+use flexcore_test_support::TestDatabase;
 use futures::StreamExt;
 use tokio_postgres::{AsyncMessage, NoTls};
 
-use super::database::Database;
-
-/// Nodes that start at the same time on an empty database take turns; all of them start.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nodes_that_start_together_migrate_once() {
-    let database = Database::create().await;
-    let stores = futures::future::join_all((0..6).map(|_| database.store())).await;
-    assert_eq!(stores.len(), 6);
-    let applied = database.client().await.query("select version from refinery_schema_history", &[]).await;
-    let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/postgres")).unwrap();
-    assert_eq!(applied.unwrap().len(), files.count(), "each migration once");
-    drop(stores);
-    database.drop().await;
-}
+use super::store;
 
 /// A database that cannot hold every text is refused with the cure.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_encoding_is_refused() {
-    let database = Database::create_with("encoding 'SQL_ASCII' locale 'C' template template0").await;
+    let database = TestDatabase::create_with("encoding 'SQL_ASCII' locale 'C' template template0").await;
     let error = PostgresStore::connect_with(database.config()).await.err().unwrap();
     assert!(matches!(error, StoreError::Failed { .. }));
     assert!(format!("{error:?}").contains("create it with encoding 'UTF8'"), "{error:?}");
-    database.drop().await;
 }
 
 /// The log grows over the end of a partition, and the one after the next is made in time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn partitions_are_made_ahead() {
-    let database = Database::create().await;
-    let writer = Writer::claim_as(Arc::new(database.store().await), "node-a").await;
-    let operator = database.client().await;
+    let database = TestDatabase::create().await;
+    let writer = Writer::claim_as(Arc::new(store(&database).await), "node-a").await;
+    let operator = database.connect().await;
     for (n, start) in (0..).zip([49_999_998_i64, 74_999_998, 99_999_998]) {
         operator.execute("update log_head set next_position = $1", &[&start]).await.unwrap();
         let stream = pipeline(&format!("grown-{n}"));
@@ -51,14 +38,13 @@ async fn partitions_are_made_ahead() {
         let made = operator.query_one("select to_regclass($1) is not null", &[&next]).await.unwrap();
         assert!(made.get::<_, bool>(0), "{next} is missing");
     }
-    database.drop().await;
 }
 
 /// One notification for each batch that stored events, with its last position.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_batch_notifies_once() {
-    let database = Database::create().await;
-    let writer = Writer::claim_as(Arc::new(database.store().await), "node-a").await;
+    let database = TestDatabase::create().await;
+    let writer = Writer::claim_as(Arc::new(store(&database).await), "node-a").await;
     let (client, mut connection) = database.config().connect(NoTls).await.unwrap();
     let mut messages = futures::stream::poll_fn(move |cx| connection.poll_message(cx));
     let (sender, mut heard) = tokio::sync::mpsc::channel(16);
@@ -78,5 +64,4 @@ async fn a_batch_notifies_once() {
         let note = tokio::time::timeout(Duration::from_secs(20), heard.recv()).await.expect("a notification");
         assert_eq!(note.as_deref(), Some(expected));
     }
-    database.drop().await;
 }

@@ -7,12 +7,14 @@
 mod client;
 mod node;
 mod postgres;
+mod postgres_proxy;
 mod redis;
 mod wait;
 
 pub use client::{Client, Reply};
 pub use node::{Node, NodeBuilder};
 pub use postgres::TestDatabase;
+pub use postgres_proxy::PostgresProxy;
 pub use redis::{redis_prefix, redis_url};
 pub use wait::wait_for;
 

@@ -30,6 +30,7 @@ const ADDRESS_FILE: &str = "http.address";
 pub struct NodeBuilder {
     program: PathBuf,
     environment: BTreeMap<String, String>,
+    data_on: Option<PathBuf>,
 }
 
 /// A running node, killed when dropped. Its data directory lives as long as this value.
@@ -50,13 +51,24 @@ impl NodeBuilder {
         self
     }
 
+    /// Keeps the node's data in this empty folder, such as one on another file system.
+    #[must_use]
+    pub fn data_on(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.data_on = Some(folder.into());
+        self
+    }
+
     /// Starts the node with an empty data directory and waits until it is ready.
     ///
     /// # Panics
     /// With the end of its log, when it ends or is not ready in time.
     pub async fn start(self) -> Node {
         let folder = TempDir::with_prefix("flexcore-node-").expect("a temporary folder can be made");
-        std::fs::create_dir(data_dir(folder.path())).expect("a folder in it can be made");
+        let data = data_dir(folder.path());
+        match &self.data_on {
+            None => std::fs::create_dir(data).expect("a folder in it can be made"),
+            Some(elsewhere) => std::os::unix::fs::symlink(elsewhere, data).expect("a link can be made"),
+        }
         let child = self.spawn(folder.path(), 1);
         let mut node =
             Node { builder: self, folder, starts: 1, child, address: SocketAddr::from(([127, 0, 0, 1], 0)) };
@@ -92,7 +104,7 @@ impl Node {
     ///
     /// From the root crate's tests: `Node::of(env!("CARGO_BIN_EXE_flexcore"))`.
     pub fn of(program: impl Into<PathBuf>) -> NodeBuilder {
-        NodeBuilder { program: program.into(), environment: BTreeMap::new() }
+        NodeBuilder { program: program.into(), environment: BTreeMap::new(), data_on: None }
     }
 
     /// A client for this node; its address changes with a restart.

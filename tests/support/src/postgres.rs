@@ -2,7 +2,7 @@
 //!
 //! It is empty: the code under test runs its own migrations.
 
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::{Client, Config, NoTls};
 use uuid::Uuid;
 
 use crate::given_by_the_test_command;
@@ -23,9 +23,17 @@ impl TestDatabase {
     /// # Panics
     /// Outside the test command, or when the server refuses.
     pub async fn create() -> Self {
+        Self::create_with("").await
+    }
+
+    /// The same with options of `CREATE DATABASE`.
+    ///
+    /// # Panics
+    /// As [`TestDatabase::create`].
+    pub async fn create_with(options: &str) -> Self {
         let server = given_by_the_test_command(SERVER_VARIABLE);
         let name = format!("fc_{}", Uuid::now_v7().simple());
-        run(&server, &format!("CREATE DATABASE {name}"))
+        run(&server, &format!("CREATE DATABASE {name} {options}"))
             .await
             .unwrap_or_else(|e| panic!("create {name}: {e}"));
         Self { server, name }
@@ -39,6 +47,14 @@ impl TestDatabase {
     /// The URL of this database for its owner, who is a superuser. It holds a password.
     pub fn url(&self) -> String {
         with_database(&self.server, &self.name)
+    }
+
+    /// The same as settings of the driver.
+    ///
+    /// # Panics
+    /// When the test command's URL is not one.
+    pub fn config(&self) -> Config {
+        self.url().parse().expect("the test command gives a URL")
     }
 
     /// A connection of the test's own, to look at or disturb what the code under test does.

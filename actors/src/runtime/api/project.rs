@@ -156,6 +156,7 @@ fn ended_attempt(attempt: &Attempt) -> AttemptView {
         bytes: report.bytes,
         waits: report.waits,
         pipe_fill_per_mille: None,
+        result: report.result.clone(),
     }
 }
 
@@ -184,6 +185,7 @@ fn running_attempt(attempt: &Attempt, live: &LiveAttempt) -> AttemptView {
             downstream_ms: Progress::get(&progress.downstream_ms),
         },
         pipe_fill_per_mille: Some(Progress::get(&progress.fill_per_mille)),
+        result: Value::Null,
     }
 }
 
