@@ -10,4 +10,5 @@ mod programs;
 mod random;
 mod rig;
 mod server;
+mod snapshot;
 mod two_nodes;
