@@ -63,6 +63,17 @@ pub const PASSIVATE_AFTER: Duration = Duration::from_secs(120);
 /// How often idle aggregates, and open executions that nobody runs, are looked for.
 pub const PASSIVATE_SWEEP: Duration = Duration::from_secs(10);
 
+/// Events of a follower's first page: few, for it is not yet known how large they are.
+pub const FOLLOW_PAGE_FIRST: usize = 64;
+/// Events of a follower's page at most.
+pub const FOLLOW_PAGE: usize = 1_000;
+/// Payload bytes of a follower's page, roughly: longer ones make the next page shorter.
+pub const FOLLOW_PAGE_BYTES: usize = 4 << 20;
+/// The pause before a follower reads again after the store was away; doubled up to [`FOLLOW_RETRY_MAX`].
+pub const FOLLOW_RETRY: Duration = Duration::from_millis(100);
+/// The longest pause before a follower reads again.
+pub const FOLLOW_RETRY_MAX: Duration = Duration::from_secs(2);
+
 /// Failures of one child within [`RESTART_WINDOW`] that quarantine it.
 pub const RESTARTS: u32 = 5;
 /// The window in which a child's failures are counted.

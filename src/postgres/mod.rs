@@ -1,5 +1,5 @@
-//! The event store in PostgreSQL: the truth of a cluster. One connection writes, a pool reads; every wait has a
-//! bound. What a batch means is decided inside the database by `flexcore_append` (see `migrations/postgres`), so
+//! The event store in PostgreSQL: the truth of a cluster. One connection writes, one listens, a pool reads;
+//! every wait has a bound. What a batch means is decided inside the database by `flexcore_append` (see `migrations/postgres`), so
 //! that its lock is never held across a round trip. Nothing here knows SQLite, and no URL or password is ever part
 //! of a message.
 
@@ -15,14 +15,18 @@ use flexcore_actors::ports::batch::Batch;
 use flexcore_actors::ports::event_store::{
     AppendOutcome, EventFilter, StoreError, StoredCommand, StreamOrder, Wakeup,
 };
+use flexcore_actors::ports::head::Head;
 use flexcore_actors::ports::{BoxFuture, EventStore};
+use tokio::sync::watch;
 use tokio_postgres::{Config, NoTls};
 
+use self::listener::Listener;
 use self::writer::Writer;
 
 mod columns;
 mod config;
 mod error;
+mod listener;
 mod migrate;
 mod reads;
 mod session;
@@ -39,6 +43,8 @@ const READER_WAIT: Duration = Duration::from_secs(5);
 pub struct PostgresStore {
     readers: Pool,
     writer: Writer,
+    head: Arc<Head>,
+    _listener: Listener,
 }
 
 impl PostgresStore {
@@ -59,8 +65,16 @@ impl PostgresStore {
     pub async fn connect_with(config: Config) -> Result<Self, StoreError> {
         let config = config::common(config)?;
         migrate::run(&config).await?;
-        let readers = pool(config::reader(&config))?;
-        Ok(Self { readers, writer: Writer::new(config::writer(&config)) })
+        let reader = config::reader(&config);
+        let head = Arc::new(Head::new(Position(0)));
+        let store = Self {
+            readers: pool(reader.clone())?,
+            writer: Writer::new(config::writer(&config)),
+            head: Arc::clone(&head),
+            _listener: Listener::start(reader, head),
+        };
+        store.head.raise(store.head().await?);
+        Ok(store)
     }
 
     /// Runs a read, or a write that may be lost, on a connection of the pool. One that gave no answer in time is closed: the next statement would
@@ -107,7 +121,13 @@ fn no_reader(operation: &'static str, error: PoolError) -> StoreError {
 impl EventStore for PostgresStore {
     fn append(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<Vec<AppendOutcome>, StoreError>> {
         Box::pin(async move {
-            if batch.units().is_empty() { Ok(Vec::new()) } else { self.writer.append(&batch).await }
+            if batch.units().is_empty() {
+                return Ok(Vec::new());
+            }
+            let outcomes = self.writer.append(&batch).await?;
+            // readers of this node need not wait for the notification
+            self.head.raise_by(&outcomes);
+            Ok(outcomes)
         })
     }
 
@@ -162,5 +182,9 @@ impl EventStore for PostgresStore {
 
     fn head(&self) -> BoxFuture<'_, Result<Position, StoreError>> {
         Box::pin(self.read("head", reads::head))
+    }
+
+    fn head_changes(&self) -> watch::Receiver<Position> {
+        self.head.changes()
     }
 }

@@ -46,16 +46,23 @@ pub(super) async fn all(
     let to = filter.to.map(|time| value::time(next_micro(time)));
     let mut sql = format!("select {EVENT} from event where position > $1");
     let mut bound: Vec<&(dyn ToSql + Sync)> = vec![&after, &limit];
+    let kind: Option<&(dyn ToSql + Sync)> = match &filter.kinds[..] {
+        [] => None,
+        [one] => Some(one),
+        _ => Some(&filter.kinds),
+    };
+    let is_kind = if filter.kinds.len() > 1 { "kind = any($)" } else { "kind = $" };
     let parts: [(&str, Option<&(dyn ToSql + Sync)>); 4] = [
-        ("stream =", name.as_ref().map(|v| v as _)),
-        ("kind =", filter.kind.as_ref().map(|v| v as _)),
-        ("recorded_at >=", from.as_ref().map(|v| v as _)),
-        ("recorded_at <", to.as_ref().map(|v| v as _)),
+        ("stream = $", name.as_ref().map(|v| v as _)),
+        (is_kind, kind),
+        ("recorded_at >= $", from.as_ref().map(|v| v as _)),
+        ("recorded_at < $", to.as_ref().map(|v| v as _)),
     ];
     for (condition, value) in parts {
         if let Some(value) = value {
             bound.push(value);
-            sql.push_str(&format!(" and {condition} ${}", bound.len()));
+            sql.push_str(" and ");
+            sql.push_str(&condition.replace('$', &format!("${}", bound.len())));
         }
     }
     sql.push_str(if name.is_some() { " order by version limit $2" } else { " order by position limit $2" });

@@ -12,8 +12,10 @@ use flexcore_actors::ports::batch::Batch;
 use flexcore_actors::ports::event_store::{
     AppendOutcome, EventFilter, StoreError, StoredCommand, StreamOrder, Wakeup,
 };
+use flexcore_actors::ports::head::Head;
 use flexcore_actors::ports::{BoxFuture, EventStore};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use tokio::sync::watch;
 
 use self::readers::Readers;
 use self::snapshots::SnapshotWriter;
@@ -46,6 +48,7 @@ pub struct SqliteStore {
     readers: Readers,
     snapshots: SnapshotWriter,
     writer: Writer,
+    head: Arc<Head>,
 }
 
 impl SqliteStore {
@@ -63,12 +66,14 @@ impl SqliteStore {
             operation: "migrate the store's file",
             source: Box::new(source),
         })?;
-        let writer = Writer::start(connection).map_err(|source| StoreError::Failed {
+        let last = reads::head(&connection).map_err(|e| error::not_stored("read the log's head", e))?;
+        let head = Arc::new(Head::new(last));
+        let writer = Writer::start(connection, Arc::clone(&head)).map_err(|source| StoreError::Failed {
             operation: "start the store's writer",
             source: Box::new(source),
         })?;
         let (readers, snapshots) = (Readers::new(path), SnapshotWriter::new(path));
-        Ok(Self { path: path.to_owned(), readers, snapshots, writer })
+        Ok(Self { path: path.to_owned(), readers, snapshots, writer, head })
     }
 
     /// The file.
@@ -162,5 +167,9 @@ impl EventStore for SqliteStore {
 
     fn head(&self) -> BoxFuture<'_, Result<Position, StoreError>> {
         Box::pin(self.readers.read("head", reads::head))
+    }
+
+    fn head_changes(&self) -> watch::Receiver<Position> {
+        self.head.changes()
     }
 }

@@ -44,9 +44,15 @@ pub(super) fn all(
     let name = filter.stream.as_ref().map(StreamId::as_str);
     let mut sql = format!("select {EVENT} from event where position > :after");
     let mut bound: Vec<(&str, &dyn ToSql)> = vec![(":after", &after), (":limit", &limit)];
+    let several = serde_json::Value::from(filter.kinds.clone()).to_string();
+    let (is_kind, kind): (_, Option<&dyn ToSql>) = match &filter.kinds[..] {
+        [] => ("", None),
+        [one] => (" and kind = :kind", Some(one)),
+        _ => (" and kind in (select value from json_each(:kind))", Some(&several)),
+    };
     let parts: [(&str, &str, Option<&dyn ToSql>); 4] = [
         (" and stream = :stream", ":stream", name.as_ref().map(|v| v as _)),
-        (" and kind = :kind", ":kind", filter.kind.as_ref().map(|v| v as _)),
+        (is_kind, ":kind", kind),
         (" and recorded_at >= :from", ":from", from.as_ref().map(|v| v as _)),
         (" and recorded_at < :to", ":to", to.as_ref().map(|v| v as _)),
     ];

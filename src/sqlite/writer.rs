@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use flexcore_actors::domain::ids::Epoch;
 use flexcore_actors::ports::batch::Batch;
 use flexcore_actors::ports::event_store::{AppendOutcome, StoreError};
+use flexcore_actors::ports::head::Head;
 use rusqlite::{Connection, Transaction};
 use tokio::sync::{mpsc, oneshot};
 
@@ -29,12 +30,12 @@ enum Job {
 }
 
 impl Writer {
-    /// Gives the connection to a thread of its own.
-    pub(super) fn start(connection: Connection) -> std::io::Result<Self> {
+    /// Gives the connection to a thread of its own; what it stores raises `head`.
+    pub(super) fn start(connection: Connection, head: Arc<Head>) -> std::io::Result<Self> {
         let (jobs, queue) = mpsc::channel(QUEUE);
         let thread = std::thread::Builder::new()
             .name("sqlite-writer".to_owned())
-            .spawn(move || run(connection, queue))?;
+            .spawn(move || run(connection, &head, queue))?;
         Ok(Self { jobs: Some(jobs), thread: Some(thread) })
     }
 
@@ -72,12 +73,16 @@ impl Drop for Writer {
     }
 }
 
-fn run(mut connection: Connection, mut queue: mpsc::Receiver<Job>) {
+fn run(mut connection: Connection, head: &Head, mut queue: mpsc::Receiver<Job>) {
     while let Some(job) = queue.blocking_recv() {
         // a caller that has gone does not need the answer
         match job {
             Job::Append(batch, reply) => {
-                let _ = reply.send(transaction(&mut connection, "append", |tx| append::batch(tx, &batch)));
+                let done = transaction(&mut connection, "append", |tx| append::batch(tx, &batch));
+                if let Ok(outcomes) = &done {
+                    head.raise_by(outcomes);
+                }
+                let _ = reply.send(done);
             }
             Job::ClaimAll(node, reply) => {
                 let _ = reply.send(transaction(&mut connection, "claim_all", |tx| claim_all(tx, &node)));

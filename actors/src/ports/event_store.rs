@@ -6,12 +6,14 @@
 //! - **S3** `(stream, command id)` is unique: a repeat is answered with the first outcome, never stored again;
 //! - **S4** epochs only rise;
 //! - **S6** what was acknowledged is durable;
-//! - positions are 1, 2, 3 … in commit order: a reader that saw position *n* never meets a new one at or below *n*.
+//! - positions are 1, 2, 3 … in commit order: a reader that saw position *n* never meets a new one at or below *n*;
+//! - whoever waits for the end of the log to move learns of every commit, and never of less than before.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use tokio::sync::watch;
 
 use super::BoxFuture;
 use super::batch::Batch;
@@ -181,8 +183,8 @@ impl StoreError {
 pub struct EventFilter {
     /// Only this stream.
     pub stream: Option<StreamId>,
-    /// Only this event type.
-    pub kind: Option<String>,
+    /// Only these event types; none means all.
+    pub kinds: Vec<String>,
     /// Recorded at or after.
     pub from: Option<Timestamp>,
     /// Recorded before.
@@ -253,4 +255,9 @@ pub trait EventStore: Send + Sync + 'static {
 
     /// The position of the last event.
     fn head(&self) -> BoxFuture<'_, Result<Position, StoreError>>;
+
+    /// The last position known here: it rises after every commit, by anyone, to a position that can be read, and
+    /// never goes back. It may lag (a second, or as long as the store is away) and skip steps, but the last one
+    /// always arrives.
+    fn head_changes(&self) -> watch::Receiver<Position>;
 }

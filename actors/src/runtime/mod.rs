@@ -22,6 +22,7 @@ mod restart;
 mod retry;
 mod runner;
 mod services;
+pub mod subscription;
 pub mod supervisor;
 pub mod views;
 mod worker;

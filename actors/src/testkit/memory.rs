@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use tokio::sync::watch;
 
 use crate::domain::event::RecordedEvent;
 use crate::domain::ids::{Category, CommandId, Epoch, Position, StreamId, Version};
@@ -15,6 +16,7 @@ use crate::ports::batch::{Batch, whole_micros};
 use crate::ports::event_store::{
     Append, AppendOutcome, Committed, EventFilter, StoreError, StoredCommand, StreamOrder, Wakeup,
 };
+use crate::ports::head::Head;
 use crate::ports::{BoxFuture, EventStore};
 
 /// What goes wrong with an append of a [`MemoryStore`].
@@ -35,6 +37,7 @@ pub enum Fault {
 pub struct MemoryStore {
     state: Mutex<State>,
     faults: Mutex<VecDeque<Fault>>,
+    head: Head,
 }
 
 struct State {
@@ -69,9 +72,9 @@ impl MemoryStore {
         let fault = self.faults.lock().expect("no holder of this lock panics").pop_front();
         let lost = || StoreError::Unknown { operation: OPERATION, source: "an injected fault".into() };
         match fault {
-            None => Ok(self.state().append(batch)),
+            None => Ok(self.store(batch)),
             Some(Fault::AnswerLost) => {
-                self.state().append(batch);
+                self.store(batch);
                 Err(lost())
             }
             Some(Fault::RequestLost) => Err(lost()),
@@ -82,6 +85,13 @@ impl MemoryStore {
                 Err(StoreError::Failed { operation: OPERATION, source: "an injected fault".into() })
             }
         }
+    }
+
+    fn store(&self, batch: &Batch) -> Vec<AppendOutcome> {
+        let mut state = self.state();
+        let outcomes = state.append(batch);
+        self.head.raise(state.head());
+        outcomes
     }
 }
 
@@ -218,7 +228,7 @@ fn skip(after: u64) -> usize {
 
 fn admits(filter: &EventFilter, event: &RecordedEvent) -> bool {
     filter.stream.as_ref().is_none_or(|stream| *stream == event.stream)
-        && filter.kind.as_ref().is_none_or(|kind| *kind == event.kind)
+        && (filter.kinds.is_empty() || filter.kinds.contains(&event.kind))
         && filter.from.is_none_or(|from| event.recorded_at >= from)
         && filter.to.is_none_or(|to| event.recorded_at < to)
 }
@@ -307,5 +317,9 @@ impl EventStore for MemoryStore {
 
     fn head(&self) -> BoxFuture<'_, Result<Position, StoreError>> {
         ready(Ok(self.state().head()))
+    }
+
+    fn head_changes(&self) -> watch::Receiver<Position> {
+        self.head.changes()
     }
 }

@@ -137,4 +137,8 @@ impl EventStore for Gate {
     fn head(&self) -> BoxFuture<'_, Result<Position, StoreError>> {
         self.inner.head()
     }
+
+    fn head_changes(&self) -> watch::Receiver<Position> {
+        self.inner.head_changes()
+    }
 }

@@ -19,6 +19,7 @@ use crate::domain::ids::{
     Category, CommandId, CorrelationId, ExecutionId, Name, Position, StreamId, Version,
 };
 use crate::domain::problem::Problems;
+use crate::ports::event_store::EventFilter;
 
 pub use super::aggregate::At;
 use super::node::Tree;
@@ -237,6 +238,13 @@ pub struct EventQuery {
     pub to: Option<Timestamp>,
     /// At most so many.
     pub limit: usize,
+}
+
+impl EventQuery {
+    pub(super) fn filter(self) -> EventFilter {
+        let kinds = self.event_type.into_iter().collect();
+        EventFilter { stream: self.stream, kinds, from: self.from, to: self.to }
+    }
 }
 
 /// A page of a list to be read.

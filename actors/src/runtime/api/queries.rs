@@ -22,7 +22,7 @@ use crate::domain::ids::{Category, CorrelationId, ExecutionId, Name, Position, S
 use crate::domain::pipeline::Pipeline;
 use crate::domain::plugin::Plugin;
 use crate::limits::RECOVERY_PAGE;
-use crate::ports::event_store::{EventFilter, StoreError, StreamOrder};
+use crate::ports::event_store::{StoreError, StreamOrder};
 use crate::ports::log_store::LogLine;
 
 /// Streams looked at for one page of a filtered list: a page may be shorter than its limit and still have a next.
@@ -189,16 +189,10 @@ impl Api {
     /// # Errors
     /// When the store is away.
     pub async fn events(&self, query: EventQuery) -> Result<Page<EventView>, ApiError> {
-        let filter =
-            EventFilter { stream: query.stream, kind: query.event_type, from: query.from, to: query.to };
-        let events = self
-            .services
-            .shared
-            .store
-            .read_all(query.after, query.limit, &filter)
-            .await
-            .map_err(store_away)?;
-        let full = events.len() == query.limit;
+        let (after, limit) = (query.after, query.limit);
+        let filter = query.filter();
+        let events = self.services.shared.store.read_all(after, limit, &filter).await.map_err(store_away)?;
+        let full = events.len() == limit;
         let next_cursor = events.last().filter(|_| full).map(|event| event.position.to_string());
         Ok(self.page(events.into_iter().map(project::event).collect(), next_cursor))
     }

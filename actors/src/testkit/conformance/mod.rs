@@ -68,6 +68,8 @@ macro_rules! event_store_conformance {
             events_name_the_owner_of_their_shard,
             positions_are_gapless_while_many_write,
             positions_follow_the_order_of_the_batch,
+            the_head_rises_to_what_can_be_read,
+            a_follower_misses_nothing_while_many_write,
             streams_are_read_in_pages,
             the_log_is_read_in_pages,
             the_log_is_filtered,

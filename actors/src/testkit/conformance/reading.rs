@@ -70,10 +70,13 @@ pub async fn the_log_is_filtered<F: Fixture>(fixture: &F) {
     let of_a = EventFilter { stream: Some(a.clone()), ..EventFilter::default() };
     assert_eq!(read(0, 10, &of_a).await, [1, 3, 5]);
     assert_eq!(read(1, 1, &of_a).await, [3]);
-    let begun = EventFilter { kind: Some("Begun".to_owned()), ..EventFilter::default() };
+    let begun = EventFilter { kinds: vec!["Begun".to_owned()], ..EventFilter::default() };
     assert_eq!(read(0, 10, &begun).await, [1, 5]);
     assert_eq!(read(0, 10, &EventFilter { stream: Some(b), ..begun.clone() }).await, Vec::<u64>::new());
     assert_eq!(read(1, 10, &EventFilter { stream: Some(a), ..begun }).await, [5]);
+    let both = ["Begun", "Ended"].map(str::to_owned);
+    let either = EventFilter { kinds: both.to_vec(), ..EventFilter::default() };
+    assert_eq!(read(1, 2, &either).await, [3, 5], "several types, in the order of the log");
     filters_of_time(&writer).await;
 }
 
