@@ -243,6 +243,38 @@ async fn events_filter_on_the_node() {
 }
 
 #[tokio::test]
+async fn what_is_shown_can_be_of_the_past() {
+    let past = json!({"name": "p", "status": "draft", "version": 3, "steps": []});
+    let mut ran = execution("running");
+    ran["steps"][0]["attempts"][0]["started_at"] = json!("2026-01-01T00:00:05Z");
+    let node = FakeNode::start(vec![
+        ("GET /pipelines/p?at_version=3", Answer(200, past.clone())),
+        ("GET /plugins/p?at=", Answer(200, past)),
+        ("GET /executions/e1?at_version=4", Answer(200, ran.clone())),
+        ("GET /executions/e1?at=", Answer(200, ran)),
+    ])
+    .await;
+    let (_, output) = flexcore(&node, &["pipelines", "show", "p", "--at-version", "3"]).await;
+    assert!(output.out().contains("draft"), "{}", output.out());
+    let (result, _) = flexcore(&node, &["plugins", "show", "p", "--at", "2026-01-31T08:00:00+01:00"]).await;
+    assert_eq!(result, Ok(()));
+    assert_eq!(node.seen_words()[1], "GET /plugins/p?at=2026-01-31T07%3A00%3A00Z");
+    // what ran then had run until then, not until today
+    for (flag, moment, took) in [("--at-version", "4", "5.0s"), ("--at", "2026-01-01T00:00:09Z", "9.0s")] {
+        let (_, output) = flexcore(&node, &["executions", "show", "e1", flag, moment]).await;
+        assert!(output.out().contains(&format!("Took:     {took}")), "{}", output.out());
+    }
+    for wrong in [
+        &["--at", "yesterday"][..],
+        &["--at-version", "-1"],
+        &["--at", "2026-01-31T08:00:00Z", "--at-version", "1"],
+    ] {
+        let words = [&["flexcore", "pipelines", "show", "p"], wrong].concat();
+        assert!(Cli::try_parse_from(words).is_err(), "{wrong:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_bookmark_is_printed_bare_set_and_cleared() {
     let list = json!({"items": [{"step": "load", "name": "p/load", "state": {"n": 1}, "version": 3}]});
     let node = FakeNode::start(vec![

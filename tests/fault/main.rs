@@ -12,4 +12,5 @@ mod random;
 mod rig;
 mod server;
 mod small_disk;
+mod snapshot;
 mod two_nodes;
