@@ -29,6 +29,7 @@ mod listener;
 mod migrate;
 mod reads;
 mod session;
+mod subscriptions;
 mod value;
 mod writer;
 

@@ -23,6 +23,7 @@ mod append;
 mod error;
 mod readers;
 mod reads;
+mod subscriptions;
 mod value;
 mod writer;
 

@@ -22,11 +22,14 @@ pub(super) struct Writer {
     thread: Option<JoinHandle<()>>,
 }
 
+type Write = Box<dyn FnOnce(&mut Connection, i64) + Send>;
 type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
 enum Job {
     Append(Vec<Append>, Reply<Vec<AppendOutcome>>),
     ClaimAll(String, Reply<Vec<Epoch>>),
+    /// Anything else, with the time in microseconds.
+    Write(Write),
 }
 
 impl Writer {
@@ -51,6 +54,20 @@ impl Writer {
     /// Takes all shards for a node.
     pub(super) async fn claim_all(&self, node: String) -> Result<Vec<Epoch>, StoreError> {
         self.ask("claim_all", |reply| Job::ClaimAll(node, reply)).await
+    }
+
+    /// Does `work` in a transaction of its own; it gets the time, in microseconds since 1970.
+    pub(super) async fn write<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        work: impl FnOnce(&Transaction<'_>, i64) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.ask(operation, |reply| {
+            Job::Write(Box::new(move |connection, now| {
+                let _ = reply.send(transaction(connection, operation, |tx| work(tx, now)));
+            }))
+        })
+        .await
     }
 
     async fn ask<T>(
@@ -89,6 +106,7 @@ fn run(mut connection: Connection, clock: &dyn Clock, head: &Head, mut queue: mp
                 }
                 let _ = reply.send(done);
             }
+            Job::Write(work) => work(&mut connection, batch::whole_micros(clock.now()).as_microsecond()),
             Job::ClaimAll(node, reply) => {
                 let _ = reply.send(transaction(&mut connection, "claim_all", |tx| claim_all(tx, &node)));
             }

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use flexcore_actors::ports::{BoxFuture, EventStore};
-use flexcore_actors::testkit::conformance::Fixture;
-use flexcore_actors::testkit::{ManualClock, MemoryStore};
+use flexcore_actors::ports::{BoxFuture, EventStore, SubscriptionStore};
+use flexcore_actors::testkit::conformance::{Fixture, SubscriptionFixture};
+use flexcore_actors::testkit::{ManualClock, MemoryStore, MemorySubscriptions};
 
 pub(crate) struct Memory(Arc<MemoryStore>);
 
@@ -24,3 +24,26 @@ impl Fixture for Memory {
 }
 
 flexcore_actors::event_store_conformance!(Memory);
+
+struct Subscriptions(Arc<MemorySubscriptions>);
+
+impl SubscriptionFixture for Subscriptions {
+    fn open() -> BoxFuture<'static, Self> {
+        let store = MemorySubscriptions::new(Arc::new(ManualClock::new(1)));
+        Box::pin(std::future::ready(Self(Arc::new(store))))
+    }
+
+    fn subscriptions(&self) -> Arc<dyn SubscriptionStore> {
+        Arc::clone(&self.0) as Arc<dyn SubscriptionStore>
+    }
+
+    fn close(self) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
+    }
+}
+
+mod subscriptions {
+    use super::Subscriptions;
+
+    flexcore_actors::subscription_store_conformance!(Subscriptions);
+}

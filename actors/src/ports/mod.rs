@@ -7,11 +7,13 @@ pub mod event_store;
 pub mod head;
 pub mod log_store;
 pub mod plugin_host;
+pub mod subscription_store;
 
 pub use clock::{Clock, IdSource};
 pub use event_store::EventStore;
 pub use log_store::LogStore;
 pub use plugin_host::PluginHost;
+pub use subscription_store::SubscriptionStore;
 
 /// What an asynchronous call of a port returns; boxed, so that ports can be trait objects.
 pub type BoxFuture<'a, T> = futures::future::BoxFuture<'a, T>;

@@ -6,6 +6,8 @@ pub mod conformance;
 
 mod clock;
 mod memory;
+mod memory_subscriptions;
 
 pub use clock::ManualClock;
 pub use memory::{Fault, MemoryStore};
+pub use memory_subscriptions::MemorySubscriptions;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use flexcore::postgres::PostgresStore;
-use flexcore_actors::ports::{BoxFuture, EventStore};
-use flexcore_actors::testkit::conformance::Fixture;
+use flexcore_actors::ports::{BoxFuture, EventStore, SubscriptionStore};
+use flexcore_actors::testkit::conformance::{Fixture, SubscriptionFixture};
 
 use self::database::Database;
 
@@ -44,3 +44,23 @@ impl Fixture for Postgres {
 }
 
 flexcore_actors::event_store_conformance!(Postgres);
+
+impl SubscriptionFixture for Postgres {
+    fn open() -> BoxFuture<'static, Self> {
+        Fixture::open()
+    }
+
+    fn subscriptions(&self) -> Arc<dyn SubscriptionStore> {
+        Arc::clone(&self.store) as Arc<dyn SubscriptionStore>
+    }
+
+    fn close(self) -> BoxFuture<'static, ()> {
+        Fixture::close(self)
+    }
+}
+
+mod subscriptions {
+    use super::Postgres;
+
+    flexcore_actors::subscription_store_conformance!(Postgres);
+}
