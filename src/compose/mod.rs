@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use flexcore_actors::ports::clock::System;
-use flexcore_actors::ports::{Clock, EventStore, LogStore};
+use flexcore_actors::ports::{Clock, EventStore, LogStore, SubscriptionStore};
 use flexcore_actors::runtime::api::Api;
 use flexcore_actors::runtime::node::{Loss, Node as Runtime, Ports};
 use tokio::task::JoinHandle;
@@ -55,10 +55,10 @@ pub async fn start(config: &Config) -> anyhow::Result<Node> {
     let listener = http::bind(config.http_listen).await?;
     let address = listener.local_addr().context("the listener has no address")?;
     let clock: Arc<dyn Clock> = Arc::new(System);
-    let store = open_store(config, &data_dir, &clock).await?;
+    let (store, subscriptions) = open_store(config, &data_dir, &clock).await?;
     let logs: Arc<dyn LogStore> = Arc::new(FileLogs::open(&data_dir)?);
     let host = host(&data_dir, presence, &logs, &clock)?;
-    let ports = Ports { store, host: Arc::new(host), logs, clock, ids: Arc::new(System) };
+    let ports = Ports { store, subscriptions, host: Arc::new(host), logs, clock, ids: Arc::new(System) };
     let runtime = Runtime::start(config.node_name.as_str(), ports).await?;
     let api = runtime.api();
     let gateway_shutdown = CancellationToken::new();
@@ -113,7 +113,7 @@ async fn open_store(
     config: &Config,
     data_dir: &Path,
     clock: &Arc<dyn Clock>,
-) -> anyhow::Result<Arc<dyn EventStore>> {
+) -> anyhow::Result<(Arc<dyn EventStore>, Arc<dyn SubscriptionStore>)> {
     let Some(url) = &config.database_url else {
         let path = data_dir.join("flexcore.db");
         let open = {
@@ -122,12 +122,14 @@ async fn open_store(
         };
         let store =
             open.await?.with_context(|| format!("the embedded store {} cannot be opened", path.display()))?;
-        return Ok(Arc::new(store));
+        let store = Arc::new(store);
+        return Ok((Arc::clone(&store) as _, store));
     };
     let store = PostgresStore::connect(url.reveal())
         .await
         .context("database.url: the event store cannot be opened")?;
-    Ok(Arc::new(store))
+    let store = Arc::new(store);
+    Ok((Arc::clone(&store) as _, store))
 }
 
 /// What starts programs, under the launcher at `jailer`; each launcher keeps `presence` open until it has ended.

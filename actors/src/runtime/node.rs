@@ -11,15 +11,17 @@ use tokio_util::sync::CancellationToken;
 use super::aggregate::{Directory, Shared};
 use super::api::Api;
 use super::committer::Committer;
+use super::completion::CompletePipelines;
 use super::inspect::Inspector;
 use super::live::Live;
 use super::recovery::{Orphans, take_over};
 use super::services::Services;
+use super::subscription::Subscriptions;
 use super::supervisor::SupervisorHandle;
 use crate::domain::ids::{Incarnation, StreamId};
 use crate::limits::{PASSIVATE_AFTER, PASSIVATE_SWEEP};
 use crate::ports::event_store::StoreError;
-use crate::ports::{Clock, EventStore, IdSource, LogStore, PluginHost};
+use crate::ports::{Clock, EventStore, IdSource, LogStore, PluginHost, SubscriptionStore};
 
 /// Aggregates that recover at the same time: more only makes each of them slower.
 const RECOVERIES: usize = 16;
@@ -30,6 +32,8 @@ const DRAIN_POLL: Duration = Duration::from_millis(20);
 pub struct Ports {
     /// Where events are kept.
     pub store: Arc<dyn EventStore>,
+    /// Where durable subscriptions keep their places.
+    pub subscriptions: Arc<dyn SubscriptionStore>,
     /// Runs programs.
     pub host: Arc<dyn PluginHost>,
     /// Keeps what programs say.
@@ -75,6 +79,7 @@ pub enum Loss {
 pub(super) struct Tree {
     pub(super) root: SupervisorHandle,
     pub(super) runners: SupervisorHandle,
+    subscriptions: SupervisorHandle,
     executions: SupervisorHandle,
     pipelines: SupervisorHandle,
     plugins: SupervisorHandle,
@@ -99,14 +104,14 @@ impl Node {
     /// # Errors
     /// When the store cannot be read or written.
     pub async fn start(name: &str, ports: Ports) -> Result<Self, StartError> {
-        let Ports { store, host, logs, clock, ids } = ports;
+        let Ports { store, subscriptions, host, logs, clock, ids } = ports;
         let epochs = store.claim_all(name).await?;
         let head = store.head().await?;
         let inspector = Inspector::new(name);
         let tree = Tree::plant(&inspector, &ids).await?;
         let committer = Committer::start(Arc::clone(&store), &tree.infrastructure, head).await;
         let shared = Arc::new(Shared {
-            store,
+            store: Arc::clone(&store),
             committer,
             clock,
             ids: Arc::clone(&ids),
@@ -114,6 +119,7 @@ impl Node {
             recoveries: Semaphore::new(RECOVERIES),
             superseded: CancellationToken::new(),
         });
+        let superseded = shared.superseded.clone();
         let services = Arc::new(Services {
             node: name.to_owned(),
             incarnation: Incarnation(ids.uuid()),
@@ -126,9 +132,12 @@ impl Node {
             plugins: Directory::new(tree.plugins.clone(), Arc::clone(&shared)),
             turns: DashMap::new(),
             draining: CancellationToken::new(),
+            subscriptions: Arc::new(Subscriptions::new(name, store, subscriptions, superseded)),
             shared,
         });
         take_over(&services, &tree.runners).await?;
+        let completion = Arc::new(CompletePipelines { services: Arc::clone(&services) });
+        services.subscriptions.start(&tree.subscriptions, completion).await;
         let sweeper = tokio::spawn(sweep(Arc::clone(&services), tree.runners.clone()));
         let started_at = services.shared.clock.now();
         let api = Api::new(Arc::clone(&services), tree.clone(), started_at);
@@ -178,6 +187,7 @@ impl Tree {
             plugins: below("plugins").await?,
             pipelines: below("pipelines").await?,
             executions: below("executions").await?,
+            subscriptions: below("subscriptions").await?,
             runners: below("runners").await?,
             root,
         })
@@ -187,6 +197,7 @@ impl Tree {
     async fn fell(&self, deadline: Instant) {
         let order = [
             &self.runners,
+            &self.subscriptions,
             &self.executions,
             &self.pipelines,
             &self.plugins,

@@ -12,7 +12,7 @@ use flexcore_actors::ports::{BoxFuture, Clock, EventStore, IdSource, LogStore};
 use flexcore_actors::runtime::api::{Accepted, Api, ApiError, Command, CommandKind, Context};
 use flexcore_actors::runtime::node::{Node, Ports};
 use flexcore_actors::runtime::views::ExecutionView;
-use flexcore_actors::testkit::MemoryStore;
+use flexcore_actors::testkit::{MemoryStore, MemorySubscriptions};
 use serde_json::{Value, json};
 
 use crate::host::ScriptedHost;
@@ -60,7 +60,15 @@ impl World {
         ids: Arc<dyn IdSource>,
     ) -> Self {
         let host = Arc::new(ScriptedHost::default());
-        let ports = Ports { store: edge, host: Arc::clone(&host) as _, logs: Arc::new(NoLogs), clock, ids };
+        let ports = Ports {
+            store: edge,
+            // empty in each life: what a subscription did before its checkpoint was lost comes again
+            subscriptions: Arc::new(MemorySubscriptions::new(Arc::clone(&clock))),
+            host: Arc::clone(&host) as _,
+            logs: Arc::new(NoLogs),
+            clock,
+            ids,
+        };
         let node = Node::start("n1", ports).await.unwrap();
         let api = node.api();
         Self { store, host, node, api }
