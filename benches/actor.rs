@@ -22,7 +22,7 @@ use flexcore_actors::runtime::committer::Committer;
 use flexcore_actors::runtime::inspect::Inspector;
 use flexcore_actors::runtime::node::{Node, Ports};
 use flexcore_actors::runtime::supervisor::SupervisorHandle;
-use flexcore_actors::testkit::MemoryStore;
+use flexcore_actors::testkit::{MemoryStore, MemorySubscriptions};
 use serde_json::json;
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, mpsc};
@@ -67,7 +67,8 @@ impl LogStore for Nothing {
 /// A node with one plugin and one pipeline.
 async fn node(store: Arc<dyn EventStore>) -> anyhow::Result<Node> {
     let (clock, ids) = (Arc::new(System), Arc::new(System));
-    let ports = Ports { store, host: Arc::new(Nothing), logs: Arc::new(Nothing), clock, ids };
+    let subscriptions = Arc::new(MemorySubscriptions::new(Arc::new(System)));
+    let ports = Ports { store, subscriptions, host: Arc::new(Nothing), logs: Arc::new(Nothing), clock, ids };
     let node = Node::start("bench", ports).await?;
     let plugin =
         json!({"name": "tap", "version": "1", "type": "extractor", "protocol": "singer", "command": ["tap"]});

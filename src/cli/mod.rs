@@ -25,6 +25,8 @@ mod progress;
 mod refusal;
 mod run;
 mod serve;
+mod sse;
+mod subscriptions;
 mod table;
 #[cfg(test)]
 mod testing;
@@ -80,6 +82,7 @@ async fn execute(cli: Cli, terminal: &mut Terminal) -> Result<(), Failure> {
         Command::Executions(command) => executions::executions(&client()?, terminal, command).await,
         Command::Events(args) => events::events(&client()?, terminal, args).await,
         Command::Bookmarks(command) => pipelines::bookmarks(&client()?, terminal, command).await,
+        Command::Subscriptions(command) => subscriptions::subscriptions(&client()?, terminal, command).await,
         Command::Inspect(command) => inspect::inspect(&client()?, terminal, command).await,
     }
 }

@@ -33,7 +33,9 @@ use super::metrics::Metrics;
 use super::problem::{Kind, Problem};
 use super::reply::{Answer, Ctx, CtxFilter};
 use super::table::{Match, Route, find};
-use super::{any_of, commands, events, executions, guard, inspect, node, pipelines, plugins, queries};
+use super::{
+    any_of, commands, events, executions, guard, inspect, node, pipelines, plugins, queries, subscriptions,
+};
 
 /// A request of any transport.
 type AnyRequest = Request<BoxBody<Bytes, io::Error>>;
@@ -156,6 +158,7 @@ fn resources(handle: &BoxedFilter<(Api,)>, metrics: &Arc<Metrics>) -> BoxedFilte
         commands::routes(&ctx),
         queries::routes(&ctx),
         events::routes(&ctx),
+        subscriptions::routes(&ctx),
         node::routes(&ctx),
         inspect::routes(&ctx),
     );

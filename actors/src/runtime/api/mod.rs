@@ -3,9 +3,12 @@
 
 mod commands;
 mod definitions;
+mod feeds;
 mod project;
 mod queries;
 mod starts;
+
+pub use self::feeds::EventFeed;
 
 use std::str::FromStr;
 use std::sync::Arc;
