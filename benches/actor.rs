@@ -16,13 +16,13 @@ use flexcore_actors::ports::clock::System;
 use flexcore_actors::ports::log_store::LogLine;
 use flexcore_actors::ports::plugin_host::{AttemptEnd, HostEvent, PipeSpec, Progress};
 use flexcore_actors::ports::{BoxFuture, EventStore, IdSource, LogStore, PluginHost};
-use flexcore_actors::runtime::aggregate::{Directory, Shared};
+use flexcore_actors::runtime::aggregate::{Directory, Shared, Snapshots};
 use flexcore_actors::runtime::api::{Api, Command, CommandKind, Context};
 use flexcore_actors::runtime::committer::Committer;
 use flexcore_actors::runtime::inspect::Inspector;
 use flexcore_actors::runtime::node::{Node, Ports};
 use flexcore_actors::runtime::supervisor::SupervisorHandle;
-use flexcore_actors::testkit::{MemoryStore, MemorySubscriptions};
+use flexcore_actors::testkit::{MemorySnapshots, MemoryStore, MemorySubscriptions};
 use serde_json::json;
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, mpsc};
@@ -67,8 +67,10 @@ impl LogStore for Nothing {
 /// A node with one plugin and one pipeline.
 async fn node(store: Arc<dyn EventStore>) -> anyhow::Result<Node> {
     let (clock, ids) = (Arc::new(System), Arc::new(System));
+    let snapshots = Arc::new(MemorySnapshots::default());
     let subscriptions = Arc::new(MemorySubscriptions::new(Arc::new(System)));
-    let ports = Ports { store, subscriptions, host: Arc::new(Nothing), logs: Arc::new(Nothing), clock, ids };
+    let (host, logs) = (Arc::new(Nothing), Arc::new(Nothing));
+    let ports = Ports { store, snapshots, subscriptions, host, logs, clock, ids };
     let node = Node::start("bench", ports).await?;
     let plugin =
         json!({"name": "tap", "version": "1", "type": "extractor", "protocol": "singer", "command": ["tap"]});
@@ -87,14 +89,17 @@ async fn node(store: Arc<dyn EventStore>) -> anyhow::Result<Node> {
 async fn directory(store: Arc<dyn EventStore>) -> anyhow::Result<Arc<Directory<Pipeline>>> {
     let ids = Arc::new(System);
     let supervisor = SupervisorHandle::spawn("pipelines", Inspector::new("bench"), ids.clone(), None).await?;
-    let committer = Committer::start(Arc::clone(&store), &supervisor, Position(0)).await;
+    let committer =
+        Committer::start("bench", Arc::clone(&store), Arc::new(System), &supervisor, Position(0)).await;
     let shared = Shared {
         epochs: store.claim_all("bench").await?,
         store,
         committer,
         clock: Arc::new(System),
         ids,
+        snapshots: Snapshots::new(Arc::new(MemorySnapshots::default())),
         recoveries: Semaphore::new(1),
+        replays: Semaphore::new(1),
         superseded: CancellationToken::new(),
     };
     Ok(Arc::new(Directory::new(supervisor, Arc::new(shared))))
@@ -137,7 +142,7 @@ fn views(runtime: &Runtime, api: &Api, name: &Name, callers: u64, rounds: u64) -
 
 fn main() -> anyhow::Result<()> {
     let runtime = Runtime::new()?;
-    let store = Arc::new(MemoryStore::new(Arc::new(System)));
+    let store = Arc::new(MemoryStore::new());
     let (api, alone, name) = runtime.block_on(async {
         let node = node(store.clone()).await?;
         anyhow::Ok((node.api(), directory(store.clone()).await?, Name::new(PIPELINE)?))

@@ -17,6 +17,7 @@ mod human;
 mod inspect;
 mod lists;
 mod logs;
+mod moment;
 mod output;
 mod parameters;
 mod pipelines;

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use flexcore_actors::ports::clock::System;
-use flexcore_actors::ports::{Clock, EventStore, LogStore, SubscriptionStore};
+use flexcore_actors::ports::{Clock, EventStore, LogStore, SnapshotStore, SubscriptionStore};
 use flexcore_actors::runtime::api::Api;
 use flexcore_actors::runtime::node::{Loss, Node as Runtime, Ports};
 use tokio::task::JoinHandle;
@@ -55,10 +55,11 @@ pub async fn start(config: &Config) -> anyhow::Result<Node> {
     let listener = http::bind(config.http_listen).await?;
     let address = listener.local_addr().context("the listener has no address")?;
     let clock: Arc<dyn Clock> = Arc::new(System);
-    let (store, subscriptions) = open_store(config, &data_dir, &clock).await?;
+    let (store, snapshots, subscriptions) = open_store(config, &data_dir).await?;
     let logs: Arc<dyn LogStore> = Arc::new(FileLogs::open(&data_dir)?);
     let host = host(&data_dir, presence, &logs, &clock)?;
-    let ports = Ports { store, subscriptions, host: Arc::new(host), logs, clock, ids: Arc::new(System) };
+    let ids = Arc::new(System);
+    let ports = Ports { store, snapshots, subscriptions, host: Arc::new(host), logs, clock, ids };
     let runtime = Runtime::start(config.node_name.as_str(), ports).await?;
     let api = runtime.api();
     let gateway_shutdown = CancellationToken::new();
@@ -109,27 +110,26 @@ fn make_data_dir(path: &Path) -> anyhow::Result<PathBuf> {
     })
 }
 
-async fn open_store(
-    config: &Config,
-    data_dir: &Path,
-    clock: &Arc<dyn Clock>,
-) -> anyhow::Result<(Arc<dyn EventStore>, Arc<dyn SubscriptionStore>)> {
+/// The stores of events, of snapshots and of subscriptions: the same database.
+type Stores = (Arc<dyn EventStore>, Arc<dyn SnapshotStore>, Arc<dyn SubscriptionStore>);
+
+async fn open_store(config: &Config, data_dir: &Path) -> anyhow::Result<Stores> {
     let Some(url) = &config.database_url else {
         let path = data_dir.join("flexcore.db");
         let open = {
-            let (path, clock) = (path.clone(), Arc::clone(clock));
-            tokio::task::spawn_blocking(move || SqliteStore::open(path, clock))
+            let path = path.clone();
+            tokio::task::spawn_blocking(move || SqliteStore::open(path))
         };
         let store =
             open.await?.with_context(|| format!("the embedded store {} cannot be opened", path.display()))?;
         let store = Arc::new(store);
-        return Ok((Arc::clone(&store) as _, store));
+        return Ok((Arc::clone(&store) as _, Arc::clone(&store) as _, store));
     };
     let store = PostgresStore::connect(url.reveal())
         .await
         .context("database.url: the event store cannot be opened")?;
     let store = Arc::new(store);
-    Ok((Arc::clone(&store) as _, store))
+    Ok((Arc::clone(&store) as _, Arc::clone(&store) as _, store))
 }
 
 /// What starts programs, under the launcher at `jailer`; each launcher keeps `presence` open until it has ended.

@@ -14,7 +14,7 @@ use flexcore_actors::ports::log_store::{LogLine, LogStream};
 use flexcore_actors::ports::plugin_host::{AttemptEnd, HostEvent, PipeSpec, Progress};
 use flexcore_actors::ports::{BoxFuture, LogStore, PluginHost};
 use flexcore_actors::runtime::node::{Node, Ports};
-use flexcore_actors::testkit::{MemoryStore, MemorySubscriptions};
+use flexcore_actors::testkit::{MemorySnapshots, MemoryStore, MemorySubscriptions};
 use http::{HeaderMap, Request};
 use http_body_util::{BodyExt, Full};
 use jiff::Timestamp;
@@ -104,10 +104,12 @@ struct Reply {
 impl World {
     /// With a plugin `tap` and a pipeline `p` of one step `load`, a draft.
     async fn new() -> Self {
-        let store = Arc::new(MemoryStore::new(Arc::new(System)));
+        let store = Arc::new(MemoryStore::new());
         let (clock, ids) = (Arc::new(System), Arc::new(System));
+        let snapshots = Arc::new(MemorySnapshots::default());
         let subscriptions = Arc::new(MemorySubscriptions::new(Arc::new(System)));
-        let ports = Ports { store, subscriptions, host: Arc::new(Host), logs: Arc::new(Logs), clock, ids };
+        let (host, logs) = (Arc::new(Host), Arc::new(Logs));
+        let ports = Ports { store, snapshots, subscriptions, host, logs, clock, ids };
         let node = Node::start("n1", ports).await.unwrap();
         let shutdown = CancellationToken::new();
         let gateway = Gateway::new(node.api(), DEADLINE, shutdown.clone());

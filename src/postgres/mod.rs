@@ -11,11 +11,12 @@ use deadpool_postgres::{
 };
 use flexcore_actors::domain::event::RecordedEvent;
 use flexcore_actors::domain::ids::{Category, CommandId, Epoch, Position, StreamId, Version};
+use flexcore_actors::ports::batch::Batch;
 use flexcore_actors::ports::event_store::{
-    Append, AppendOutcome, EventFilter, StoreError, StoredCommand, StreamOrder, Wakeup,
+    AppendOutcome, EventFilter, StoreError, StoredCommand, StreamOrder, Wakeup,
 };
 use flexcore_actors::ports::head::Head;
-use flexcore_actors::ports::{BoxFuture, EventStore, batch};
+use flexcore_actors::ports::{BoxFuture, EventStore};
 use tokio::sync::watch;
 use tokio_postgres::{Config, NoTls};
 
@@ -29,6 +30,7 @@ mod listener;
 mod migrate;
 mod reads;
 mod session;
+mod snapshots;
 mod subscriptions;
 mod value;
 mod writer;
@@ -76,7 +78,7 @@ impl PostgresStore {
         Ok(store)
     }
 
-    /// Runs a read on a connection of the pool. One that gave no answer in time is closed: the next statement would
+    /// Runs a read, or a write that may be lost, on a connection of the pool. One that gave no answer in time is closed: the next statement would
     /// wait behind the first.
     async fn read<T>(
         &self,
@@ -118,13 +120,12 @@ fn no_reader(operation: &'static str, error: PoolError) -> StoreError {
 }
 
 impl EventStore for PostgresStore {
-    fn append<'a>(&'a self, units: &'a [Append]) -> BoxFuture<'a, Result<Vec<AppendOutcome>, StoreError>> {
+    fn append(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<Vec<AppendOutcome>, StoreError>> {
         Box::pin(async move {
-            batch::check(units)?;
-            if units.is_empty() {
+            if batch.units().is_empty() {
                 return Ok(Vec::new());
             }
-            let outcomes = self.writer.append(units).await?;
+            let outcomes = self.writer.append(&batch).await?;
             // readers of this node need not wait for the notification
             self.head.raise_by(&outcomes);
             Ok(outcomes)

@@ -5,6 +5,7 @@ use flexcore_actors::domain::event::{Origin, RecordedEvent};
 use flexcore_actors::domain::ids::{
     Category, CommandId, CorrelationId, EventId, Position, StreamId, Version,
 };
+use flexcore_actors::domain::integrity::leaf::{EventHashes, LeafHash};
 use flexcore_actors::ports::batch::next_micro;
 use flexcore_actors::ports::event_store::{Committed, EventFilter, StoredCommand, StreamOrder, Wakeup};
 use tokio_postgres::types::ToSql;
@@ -14,7 +15,7 @@ use super::value;
 
 /// Read by [`event`].
 const EVENT: &str = "id, stream, version, position, kind, schema_version, recorded_at, node, actor, \
-                     correlation_id, causation_id, payload";
+                     correlation_id, causation_id, payload, payload_hash, leaf_hash";
 
 /// Events of one stream.
 pub(super) async fn stream(
@@ -158,5 +159,9 @@ fn event(row: &Row) -> Result<RecordedEvent, Error> {
             causation_id: row.try_get("causation_id")?,
         },
         payload: value::bytes(row, "payload")?,
+        hashes: EventHashes {
+            payload: value::digest(row, "payload_hash")?,
+            leaf: LeafHash(value::digest(row, "leaf_hash")?),
+        },
     })
 }

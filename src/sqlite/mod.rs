@@ -8,21 +8,24 @@ use std::time::Duration;
 
 use flexcore_actors::domain::event::RecordedEvent;
 use flexcore_actors::domain::ids::{Category, CommandId, Epoch, Position, StreamId, Version};
+use flexcore_actors::ports::batch::Batch;
 use flexcore_actors::ports::event_store::{
-    Append, AppendOutcome, EventFilter, StoreError, StoredCommand, StreamOrder, Wakeup,
+    AppendOutcome, EventFilter, StoreError, StoredCommand, StreamOrder, Wakeup,
 };
 use flexcore_actors::ports::head::Head;
-use flexcore_actors::ports::{BoxFuture, Clock, EventStore, batch};
+use flexcore_actors::ports::{BoxFuture, EventStore};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use tokio::sync::watch;
 
 use self::readers::Readers;
+use self::snapshots::SnapshotWriter;
 use self::writer::Writer;
 
 mod append;
 mod error;
 mod readers;
 mod reads;
+mod snapshots;
 mod subscriptions;
 mod value;
 mod writer;
@@ -42,8 +45,9 @@ const PREPARED: usize = 32;
 /// An event store in a SQLite file.
 pub struct SqliteStore {
     path: PathBuf,
-    // the readers are closed first, so that the writer's close ends the write-ahead log
+    // the others are closed first, so that the writer's close ends the write-ahead log
     readers: Readers,
+    snapshots: SnapshotWriter,
     writer: Writer,
     head: Arc<Head>,
 }
@@ -55,7 +59,7 @@ impl SqliteStore {
     /// # Errors
     /// When the folder does not exist or may not be written, the file is not a database or another program holds
     /// it, or a newer version of FlexCore has migrated it.
-    pub fn open(path: impl AsRef<Path>, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         let path = path.as_ref();
         let mut connection =
             open_writable(path).map_err(|e| error::not_stored("open the store's file", e))?;
@@ -65,10 +69,12 @@ impl SqliteStore {
         })?;
         let last = reads::head(&connection).map_err(|e| error::not_stored("read the log's head", e))?;
         let head = Arc::new(Head::new(last));
-        let writer = Writer::start(connection, clock, Arc::clone(&head)).map_err(|source| {
-            StoreError::Failed { operation: "start the store's writer", source: Box::new(source) }
+        let writer = Writer::start(connection, Arc::clone(&head)).map_err(|source| StoreError::Failed {
+            operation: "start the store's writer",
+            source: Box::new(source),
         })?;
-        Ok(Self { path: path.to_owned(), readers: Readers::new(path), writer, head })
+        let (readers, snapshots) = (Readers::new(path), SnapshotWriter::new(path));
+        Ok(Self { path: path.to_owned(), readers, snapshots, writer, head })
     }
 
     /// The file.
@@ -100,10 +106,9 @@ fn open_readable(path: &Path) -> rusqlite::Result<Connection> {
 }
 
 impl EventStore for SqliteStore {
-    fn append<'a>(&'a self, units: &'a [Append]) -> BoxFuture<'a, Result<Vec<AppendOutcome>, StoreError>> {
+    fn append(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<Vec<AppendOutcome>, StoreError>> {
         Box::pin(async move {
-            batch::check(units)?;
-            if units.is_empty() { Ok(Vec::new()) } else { self.writer.append(units.to_vec()).await }
+            if batch.units().is_empty() { Ok(Vec::new()) } else { self.writer.append(batch).await }
         })
     }
 

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use flexcore_actors::domain::ids::{Epoch, Name, Position};
-use flexcore_actors::ports::BoxFuture;
+use flexcore_actors::ports::clock::System;
 use flexcore_actors::ports::event_store::StoreError;
 use flexcore_actors::ports::subscription_store::{
     Claim, Grant, ParkedEvent, Subscription, SubscriptionStore,
 };
+use flexcore_actors::ports::{BoxFuture, Clock};
 use rusqlite::{Connection, OptionalExtension, Result, Row, Transaction, params};
 
 use super::{SqliteStore, value};
@@ -20,7 +21,7 @@ impl SubscriptionStore for SqliteStore {
         lease: Duration,
     ) -> BoxFuture<'a, std::result::Result<Claim, StoreError>> {
         let (name, owner) = (name.clone(), owner.to_owned());
-        let claim = move |tx: &Transaction<'_>, now| claim(tx, now, &name, &owner, lease);
+        let claim = move |tx: &Transaction<'_>| claim(tx, now(), &name, &owner, lease);
         Box::pin(self.writer.write("claim a subscription", claim))
     }
 
@@ -31,7 +32,8 @@ impl SubscriptionStore for SqliteStore {
         lease: Duration,
     ) -> BoxFuture<'a, std::result::Result<bool, StoreError>> {
         let (name, epoch) = (grant.name.clone(), value::integer(grant.epoch.0));
-        let save = move |tx: &Transaction<'_>, now| {
+        let save = move |tx: &Transaction<'_>| {
+            let now = now();
             let mut statement = tx.prepare_cached(
                 "update subscription set position = max(position, ?3), lease_until = ?4, updated_at = ?5 \
                  where name = ?1 and epoch = ?2",
@@ -44,7 +46,8 @@ impl SubscriptionStore for SqliteStore {
 
     fn release<'a>(&'a self, grant: Grant<'a>) -> BoxFuture<'a, std::result::Result<bool, StoreError>> {
         let (name, epoch) = (grant.name.clone(), value::integer(grant.epoch.0));
-        let release = move |tx: &Transaction<'_>, now| {
+        let release = move |tx: &Transaction<'_>| {
+            let now = now();
             let mut statement = tx.prepare_cached(
                 "update subscription set owner = null, lease_until = null, updated_at = ?3 \
                  where name = ?1 and epoch = ?2",
@@ -62,7 +65,8 @@ impl SubscriptionStore for SqliteStore {
         error: &'a str,
     ) -> BoxFuture<'a, std::result::Result<bool, StoreError>> {
         let (name, epoch, error) = (grant.name.clone(), grant.epoch, error.to_owned());
-        let park = move |tx: &Transaction<'_>, now| {
+        let park = move |tx: &Transaction<'_>| {
+            let now = now();
             if !granted(tx, &name, epoch)? {
                 return Ok(false);
             }
@@ -83,7 +87,7 @@ impl SubscriptionStore for SqliteStore {
         position: Position,
     ) -> BoxFuture<'a, std::result::Result<bool, StoreError>> {
         let (name, epoch) = (grant.name.clone(), grant.epoch);
-        let unpark = move |tx: &Transaction<'_>, _| {
+        let unpark = move |tx: &Transaction<'_>| {
             if !granted(tx, &name, epoch)? {
                 return Ok(false);
             }
@@ -115,6 +119,11 @@ impl SubscriptionStore for SqliteStore {
         };
         Box::pin(self.readers.read("list parked events", list))
     }
+}
+
+/// The time in microseconds: a file has one node, so its leases run on that node's clock.
+fn now() -> i64 {
+    System.now().as_microsecond()
 }
 
 /// Microseconds at which a lease given now ends.

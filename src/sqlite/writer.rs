@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use flexcore_actors::domain::ids::Epoch;
-use flexcore_actors::ports::event_store::{Append, AppendOutcome, StoreError};
+use flexcore_actors::ports::batch::Batch;
+use flexcore_actors::ports::event_store::{AppendOutcome, StoreError};
 use flexcore_actors::ports::head::Head;
-use flexcore_actors::ports::{Clock, batch};
 use rusqlite::{Connection, Transaction};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{append, error, value};
 
-/// Jobs that may wait; the next caller waits for a place. The committer sends one batch at a time.
+/// Jobs that may wait; the next caller waits for a place. The committer sends few batches at a time.
 const QUEUE: usize = 8;
 
 /// The handle of the thread; dropping it waits for the job in hand and closes the file.
@@ -22,33 +22,29 @@ pub(super) struct Writer {
     thread: Option<JoinHandle<()>>,
 }
 
-type Write = Box<dyn FnOnce(&mut Connection, i64) + Send>;
+type Write = Box<dyn FnOnce(&mut Connection) + Send>;
 type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
 enum Job {
-    Append(Vec<Append>, Reply<Vec<AppendOutcome>>),
+    Append(Arc<Batch>, Reply<Vec<AppendOutcome>>),
     ClaimAll(String, Reply<Vec<Epoch>>),
-    /// Anything else, with the time in microseconds.
+    /// Anything else.
     Write(Write),
 }
 
 impl Writer {
     /// Gives the connection to a thread of its own; what it stores raises `head`.
-    pub(super) fn start(
-        connection: Connection,
-        clock: Arc<dyn Clock>,
-        head: Arc<Head>,
-    ) -> std::io::Result<Self> {
+    pub(super) fn start(connection: Connection, head: Arc<Head>) -> std::io::Result<Self> {
         let (jobs, queue) = mpsc::channel(QUEUE);
         let thread = std::thread::Builder::new()
             .name("sqlite-writer".to_owned())
-            .spawn(move || run(connection, &*clock, &head, queue))?;
+            .spawn(move || run(connection, &head, queue))?;
         Ok(Self { jobs: Some(jobs), thread: Some(thread) })
     }
 
-    /// Stores a batch that was checked.
-    pub(super) async fn append(&self, units: Vec<Append>) -> Result<Vec<AppendOutcome>, StoreError> {
-        self.ask("append", |reply| Job::Append(units, reply)).await
+    /// Stores a batch.
+    pub(super) async fn append(&self, batch: Arc<Batch>) -> Result<Vec<AppendOutcome>, StoreError> {
+        self.ask("append", |reply| Job::Append(batch, reply)).await
     }
 
     /// Takes all shards for a node.
@@ -56,15 +52,15 @@ impl Writer {
         self.ask("claim_all", |reply| Job::ClaimAll(node, reply)).await
     }
 
-    /// Does `work` in a transaction of its own; it gets the time, in microseconds since 1970.
+    /// Does `work` in a transaction of its own.
     pub(super) async fn write<T: Send + 'static>(
         &self,
         operation: &'static str,
-        work: impl FnOnce(&Transaction<'_>, i64) -> rusqlite::Result<T> + Send + 'static,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.ask(operation, |reply| {
-            Job::Write(Box::new(move |connection, now| {
-                let _ = reply.send(transaction(connection, operation, |tx| work(tx, now)));
+            Job::Write(Box::new(move |connection| {
+                let _ = reply.send(transaction(connection, operation, work));
             }))
         })
         .await
@@ -94,19 +90,18 @@ impl Drop for Writer {
     }
 }
 
-fn run(mut connection: Connection, clock: &dyn Clock, head: &Head, mut queue: mpsc::Receiver<Job>) {
+fn run(mut connection: Connection, head: &Head, mut queue: mpsc::Receiver<Job>) {
     while let Some(job) = queue.blocking_recv() {
         // a caller that has gone does not need the answer
         match job {
-            Job::Append(units, reply) => {
-                let now = batch::whole_micros(clock.now());
-                let done = transaction(&mut connection, "append", |tx| append::batch(tx, &units, now));
+            Job::Append(batch, reply) => {
+                let done = transaction(&mut connection, "append", |tx| append::batch(tx, &batch));
                 if let Ok(outcomes) = &done {
                     head.raise_by(outcomes);
                 }
                 let _ = reply.send(done);
             }
-            Job::Write(work) => work(&mut connection, batch::whole_micros(clock.now()).as_microsecond()),
+            Job::Write(work) => work(&mut connection),
             Job::ClaimAll(node, reply) => {
                 let _ = reply.send(transaction(&mut connection, "claim_all", |tx| claim_all(tx, &node)));
             }

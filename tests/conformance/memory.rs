@@ -10,7 +10,7 @@ pub(crate) struct Memory(Arc<MemoryStore>);
 
 impl Fixture for Memory {
     fn open() -> BoxFuture<'static, Self> {
-        let store = MemoryStore::new(Arc::new(ManualClock::new(1)));
+        let store = MemoryStore::new();
         Box::pin(std::future::ready(Self(Arc::new(store))))
     }
 

@@ -7,6 +7,7 @@ pub mod codec;
 pub mod event;
 pub mod execution;
 pub mod ids;
+pub mod integrity;
 pub mod outcome;
 pub mod pipeline;
 pub mod plugin;
@@ -16,3 +17,4 @@ pub mod reader;
 pub mod retry;
 #[cfg(test)]
 mod story;
+mod upcast;

@@ -10,6 +10,13 @@ use crate::domain::ids::Position;
 #[derive(Debug)]
 pub struct Head(watch::Sender<Position>);
 
+impl Default for Head {
+    /// The head of an empty store.
+    fn default() -> Self {
+        Self::new(Position(0))
+    }
+}
+
 impl Head {
     /// A head at `position`.
     #[must_use]

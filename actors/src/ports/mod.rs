@@ -1,5 +1,5 @@
-//! What the runtime needs from the outside, as traits: the event store, the plugin host, the log of programs,
-//! time and ids. Adapters live outside; nothing here names one.
+//! What the runtime needs from the outside, as traits: the event store, snapshots, the plugin host, the log of
+//! programs, time and ids. Adapters live outside; nothing here names one.
 
 pub mod batch;
 pub mod clock;
@@ -7,12 +7,14 @@ pub mod event_store;
 pub mod head;
 pub mod log_store;
 pub mod plugin_host;
+pub mod snapshot_store;
 pub mod subscription_store;
 
 pub use clock::{Clock, IdSource};
 pub use event_store::EventStore;
 pub use log_store::LogStore;
 pub use plugin_host::PluginHost;
+pub use snapshot_store::SnapshotStore;
 pub use subscription_store::SubscriptionStore;
 
 /// What an asynchronous call of a port returns; boxed, so that ports can be trait objects.

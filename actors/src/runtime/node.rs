@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::aggregate::{Directory, Shared};
+use super::aggregate::{Directory, Shared, Snapshots};
 use super::api::Api;
 use super::committer::Committer;
 use super::completion::CompletePipelines;
@@ -19,9 +19,9 @@ use super::services::Services;
 use super::subscription::Subscriptions;
 use super::supervisor::SupervisorHandle;
 use crate::domain::ids::{Incarnation, StreamId};
-use crate::limits::{PASSIVATE_AFTER, PASSIVATE_SWEEP};
+use crate::limits::{PASSIVATE_AFTER, PASSIVATE_SWEEP, REPLAYS};
 use crate::ports::event_store::StoreError;
-use crate::ports::{Clock, EventStore, IdSource, LogStore, PluginHost, SubscriptionStore};
+use crate::ports::{Clock, EventStore, IdSource, LogStore, PluginHost, SnapshotStore, SubscriptionStore};
 
 /// Aggregates that recover at the same time: more only makes each of them slower.
 const RECOVERIES: usize = 16;
@@ -32,6 +32,8 @@ const DRAIN_POLL: Duration = Duration::from_millis(20);
 pub struct Ports {
     /// Where events are kept.
     pub store: Arc<dyn EventStore>,
+    /// Where snapshots are kept.
+    pub snapshots: Arc<dyn SnapshotStore>,
     /// Where durable subscriptions keep their places.
     pub subscriptions: Arc<dyn SubscriptionStore>,
     /// Runs programs.
@@ -104,19 +106,22 @@ impl Node {
     /// # Errors
     /// When the store cannot be read or written.
     pub async fn start(name: &str, ports: Ports) -> Result<Self, StartError> {
-        let Ports { store, subscriptions, host, logs, clock, ids } = ports;
+        let Ports { store, snapshots, subscriptions, host, logs, clock, ids } = ports;
         let epochs = store.claim_all(name).await?;
         let head = store.head().await?;
         let inspector = Inspector::new(name);
         let tree = Tree::plant(&inspector, &ids).await?;
-        let committer = Committer::start(Arc::clone(&store), &tree.infrastructure, head).await;
+        let (writes, times) = (Arc::clone(&store), Arc::clone(&clock));
+        let committer = Committer::start(name, writes, times, &tree.infrastructure, head).await;
         let shared = Arc::new(Shared {
             store: Arc::clone(&store),
             committer,
             clock,
             ids: Arc::clone(&ids),
             epochs,
+            snapshots: Snapshots::new(snapshots),
             recoveries: Semaphore::new(RECOVERIES),
+            replays: Semaphore::new(REPLAYS),
             superseded: CancellationToken::new(),
         });
         let superseded = shared.superseded.clone();

@@ -6,7 +6,7 @@ use dashmap::DashMap;
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
-use super::aggregate::{Directory, Shared, Submission, SubmitError, Submitted};
+use super::aggregate::{Directory, Identity, Shared, Submission, SubmitError, Submitted};
 use super::inspect::Inspector;
 use super::live::Live;
 use super::subscription::Subscriptions;
@@ -62,9 +62,7 @@ impl Services {
     ) -> Result<Submitted, SubmitError> {
         let submission = Submission {
             command,
-            id: request.id.unwrap_or_else(|| CommandId(self.shared.ids.uuid())),
-            idempotent: false,
-            request_hash: [0; 32],
+            identity: request.id.map(|id| Identity { id, idempotent: false, request_hash: [0; 32] }),
             origin: Origin {
                 actor: format!("node:{}", self.node),
                 correlation_id: request.correlation_id,

@@ -6,8 +6,10 @@ pub mod conformance;
 
 mod clock;
 mod memory;
-mod memory_subscriptions;
+mod snapshots;
+mod subscriptions;
 
 pub use clock::ManualClock;
 pub use memory::{Fault, MemoryStore};
-pub use memory_subscriptions::MemorySubscriptions;
+pub use snapshots::MemorySnapshots;
+pub use subscriptions::MemorySubscriptions;

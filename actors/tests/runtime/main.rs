@@ -8,5 +8,6 @@ mod flow;
 mod gate;
 mod host;
 mod races;
+mod snapshots;
 mod supervision;
 mod world;

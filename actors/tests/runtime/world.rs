@@ -8,11 +8,11 @@ use flexcore_actors::domain::ids::{CommandId, CorrelationId, ExecutionId, Positi
 use flexcore_actors::ports::clock::System;
 use flexcore_actors::ports::event_store::EventFilter;
 use flexcore_actors::ports::log_store::LogLine;
-use flexcore_actors::ports::{BoxFuture, Clock, EventStore, IdSource, LogStore};
+use flexcore_actors::ports::{BoxFuture, Clock, EventStore, IdSource, LogStore, SnapshotStore};
 use flexcore_actors::runtime::api::{Accepted, Api, ApiError, Command, CommandKind, Context};
 use flexcore_actors::runtime::node::{Node, Ports};
 use flexcore_actors::runtime::views::ExecutionView;
-use flexcore_actors::testkit::{MemoryStore, MemorySubscriptions};
+use flexcore_actors::testkit::{MemorySnapshots, MemoryStore, MemorySubscriptions};
 use serde_json::{Value, json};
 
 use crate::host::ScriptedHost;
@@ -43,7 +43,7 @@ pub struct World {
 
 impl World {
     pub async fn new() -> Self {
-        Self::on(Arc::new(MemoryStore::new(Arc::new(System)))).await
+        Self::on(Arc::new(MemoryStore::new())).await
     }
 
     /// A node on a store that may already hold something.
@@ -59,16 +59,22 @@ impl World {
         clock: Arc<dyn Clock>,
         ids: Arc<dyn IdSource>,
     ) -> Self {
-        let host = Arc::new(ScriptedHost::default());
-        let ports = Ports {
-            store: edge,
-            // empty in each life: what a subscription did before its checkpoint was lost comes again
-            subscriptions: Arc::new(MemorySubscriptions::new(Arc::clone(&clock))),
-            host: Arc::clone(&host) as _,
-            logs: Arc::new(NoLogs),
-            clock,
-            ids,
-        };
+        Self::keeping(store, edge, Arc::new(MemorySnapshots::default()), clock, ids).await
+    }
+
+    /// The same with snapshots of the test's own.
+    pub async fn keeping(
+        store: Arc<MemoryStore>,
+        edge: Arc<dyn EventStore>,
+        snapshots: Arc<dyn SnapshotStore>,
+        clock: Arc<dyn Clock>,
+        ids: Arc<dyn IdSource>,
+    ) -> Self {
+        let (host, logs) = (Arc::new(ScriptedHost::default()), Arc::new(NoLogs));
+        // empty in each life: what a subscription did before its checkpoint was lost comes again
+        let subscriptions = Arc::new(MemorySubscriptions::new(Arc::clone(&clock)));
+        let ports =
+            Ports { store: edge, snapshots, subscriptions, host: Arc::clone(&host) as _, logs, clock, ids };
         let node = Node::start("n1", ports).await.unwrap();
         let api = node.api();
         Self { store, host, node, api }

@@ -6,6 +6,7 @@ mod definitions;
 mod feeds;
 mod project;
 mod queries;
+mod replay;
 mod starts;
 
 pub use self::feeds::EventFeed;
@@ -23,6 +24,7 @@ use crate::domain::ids::{
 use crate::domain::problem::Problems;
 use crate::ports::event_store::EventFilter;
 
+pub use super::aggregate::At;
 use super::node::Tree;
 use super::services::Services;
 

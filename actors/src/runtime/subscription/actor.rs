@@ -15,7 +15,7 @@ use super::handler::Handler;
 use super::replay::{Replay, ReplayError, Replayed};
 use super::worker::Worker;
 use crate::domain::ids::{Name, Position};
-use crate::limits::{REPLAY_TIMEOUT, REPLAYS};
+use crate::limits::{REPLAY_REQUESTS, REPLAY_TIMEOUT};
 use crate::ports::event_store::StoreError;
 use crate::ports::{BoxFuture, EventStore, SubscriptionStore};
 use crate::runtime::inspect::Probe;
@@ -117,7 +117,7 @@ impl Actor for SubscriptionActor {
             stop: stop.clone(),
             superseded: all.superseded.clone(),
         };
-        let (sender, requests) = mpsc::channel(REPLAYS);
+        let (sender, requests) = mpsc::channel(REPLAY_REQUESTS);
         all.requests.insert(self.handler.name(), sender);
         let task = tokio::spawn(async move {
             let ended = AssertUnwindSafe(worker.run(requests)).catch_unwind().await;

@@ -126,11 +126,11 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::testkit::MemoryStore;
     use crate::testkit::conformance::{Writer, pipeline};
-    use crate::testkit::{ManualClock, MemoryStore};
 
     async fn world() -> (Writer, Log) {
-        let store: Arc<dyn EventStore> = Arc::new(MemoryStore::new(Arc::new(ManualClock::new(1))));
+        let store: Arc<dyn EventStore> = Arc::new(MemoryStore::new());
         (Writer::claim_as(Arc::clone(&store), "node-a").await, Log::new(store))
     }
 

@@ -78,7 +78,7 @@ struct Running {
 
 impl Rig {
     async fn new() -> Self {
-        let events: Arc<dyn EventStore> = Arc::new(MemoryStore::new(Arc::new(System)));
+        let events: Arc<dyn EventStore> = Arc::new(MemoryStore::new());
         let writer = Writer::claim_as(Arc::clone(&events), "n1").await;
         Self { writer, events, places: Arc::new(MemorySubscriptions::new(Arc::new(System))) }
     }

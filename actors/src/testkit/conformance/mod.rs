@@ -1,5 +1,5 @@
 //! The promises of [`EventStore`], one function each, run against every adapter by [`event_store_conformance!`], and
-//! those of the store of subscriptions.
+//! those of snapshots and of subscriptions.
 //! Nothing here knows an adapter: what only one of them can do is tested beside it.
 //!
 //! [`event_store_conformance!`]: crate::event_store_conformance
@@ -15,6 +15,7 @@ mod kit;
 mod order;
 mod random;
 mod reading;
+mod snapshots;
 mod subscriptions;
 
 pub use appending::*;
@@ -24,6 +25,7 @@ pub use kit::{Writer, pipeline, plugin};
 pub use order::*;
 pub use random::{History, random_history};
 pub use reading::*;
+pub use snapshots::*;
 pub use subscriptions::*;
 
 /// An empty store for one test.
@@ -54,13 +56,13 @@ macro_rules! event_store_conformance {
             a_guard_checks_without_events,
             a_unit_is_atomic_and_leaves_others_alone,
             an_empty_batch_is_answered_with_nothing,
-            a_malformed_batch_is_refused_whole,
             a_committed_unit_tells_where_it_is,
             a_repeated_command_gets_its_first_outcome,
             a_command_without_events_is_remembered,
             a_reused_command_id_is_refused,
             a_refused_command_is_not_remembered,
             commands_are_found,
+            a_repeated_unit_is_known_by_its_events,
             a_stale_epoch_is_fenced,
             an_unclaimed_shard_is_fenced,
             epochs_only_rise,
@@ -78,6 +80,7 @@ macro_rules! event_store_conformance {
             wakeups_of_refused_units_are_not_set,
             large_payloads_come_back,
             every_field_comes_back,
+            stored_hashes_verify,
             the_head_is_the_last_position,
             absurd_bounds_are_no_error,
         }

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::Fixture;
 use super::kit::{Writer, pipeline, plugin};
 use crate::domain::ids::{Category, ExecutionId, Position, StreamId, Version};
+use crate::domain::integrity::leaf::LeafHash;
 use crate::limits::MAX_EVENT_BYTES;
 use crate::ports::event_store::{AppendOutcome, EventFilter, StreamOrder, Wakeup};
 use crate::ports::{EventStore, IdSource, batch};
@@ -255,4 +256,22 @@ pub async fn absurd_bounds_are_no_error<F: Fixture>(fixture: &F) {
     assert_eq!(streams, [stream]);
     let times = EventFilter { from: Some(Timestamp::MIN), to: Some(Timestamp::MAX), ..all };
     assert_eq!(store.read_all(Position(0), 9, &times).await.expect("read_all").len(), 1);
+}
+
+/// The hashes that were stored are those of the events as they are read, each chained on the one before it in its
+/// stream.
+pub async fn stored_hashes_verify<F: Fixture>(fixture: &F) {
+    let writer = Writer::claim(fixture).await;
+    let (a, b) = (pipeline("hashed"), plugin("hashed"));
+    writer.commit(&writer.unit_of(&[(&a, 0, 2), (&b, 0, 1)])).await;
+    writer.commit(&writer.unit_of(&[(&b, 1, 2), (&a, 2, 0)])).await;
+    writer.commit(&writer.unit(&a, 2, 1)).await;
+    for stream in [&a, &b] {
+        let mut previous = LeafHash::NONE;
+        for event in writer.stream(stream).await {
+            assert_eq!(event.computed_hashes(previous), event.hashes, "{stream} {}", event.version);
+            previous = event.hashes.leaf;
+        }
+        assert_ne!(previous, LeafHash::NONE);
+    }
 }
