@@ -1,5 +1,5 @@
--- Durable subscriptions: how far each has come and who works for it; only the functions write. And the index that
--- finds events by their type.
+-- Durable subscriptions: how far each has come and who works for it; only the functions write. And what finds
+-- events by their type and time.
 
 create table subscription (
     name        text        collate "C" primary key,
@@ -88,3 +88,28 @@ $$;
 comment on function flexcore_unpark is 'Takes a parked event away, because it was handled after all.';
 
 create index event_kind_position on event (kind, position);
+
+-- Where a time lies in the log: the first position recorded at or after it. Times follow positions but for the
+-- differences between the nodes' clocks, so it is found by halving, without an index; who asks allows for them.
+create function flexcore_position_at(t timestamptz) returns bigint language plpgsql stable as $$
+declare
+    low  bigint := 1;
+    high bigint;
+    mid  bigint;
+    seen record;
+begin
+    select next_position into high from log_head;
+    while low < high loop
+        mid := low + (high - low) / 2;
+        select e.position, e.recorded_at into seen from event e where e.position >= mid order by e.position limit 1;
+        if not found or seen.recorded_at >= t then
+            high := mid;
+        else
+            low := seen.position + 1;
+        end if;
+    end loop;
+    return low;
+end
+$$;
+comment on function flexcore_position_at is 'The first position recorded at or after a time, but for the differences between the nodes'' clocks.';
+drop index event_recorded_at;

@@ -1,4 +1,4 @@
--- Durable subscriptions: how far each has come and who works for it. And the index that finds events by their type.
+-- Durable subscriptions: how far each has come and who works for it. And what finds events by their type.
 
 create table subscription (
     name        text    primary key,
