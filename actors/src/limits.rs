@@ -74,6 +74,39 @@ pub const FOLLOW_RETRY: Duration = Duration::from_millis(100);
 /// The longest pause before a follower reads again.
 pub const FOLLOW_RETRY_MAX: Duration = Duration::from_secs(2);
 
+/// How long a subscription's lease runs unless it is renewed: the wait after its node has died.
+pub const LEASE: Duration = Duration::from_secs(6);
+/// How often it is renewed.
+pub const LEASE_RENEW: Duration = Duration::from_secs(2);
+/// How long after the last renewal its owner goes on: shorter than [`LEASE`], so that two never work at once.
+pub const LEASE_GUARD: Duration = Duration::from_secs(4);
+/// How often a node asks for a lease that another has.
+pub const LEASE_CLAIM: Duration = Duration::from_secs(1);
+/// How often a checkpoint is saved while there is something to save.
+pub const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
+/// Events handled until the checkpoint is saved at the latest: as many may come again after a crash.
+pub const CHECKPOINT_EVENTS: usize = 1_000;
+/// How long saving it may take.
+pub const CHECKPOINT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Events of a subscription that are in hand together.
+pub const HANDLE_BATCH: usize = 256;
+/// Streams whose events are handled at the same time.
+pub const HANDLE_LANES: usize = 32;
+/// Failed attempts after which an event is parked.
+pub const HANDLE_ATTEMPTS: u32 = 5;
+/// The pause after an event's first failed attempt; doubled up to [`HANDLE_RETRY_MAX`].
+pub const HANDLE_RETRY: Duration = Duration::from_millis(100);
+/// The longest pause between two attempts.
+pub const HANDLE_RETRY_MAX: Duration = Duration::from_secs(5);
+/// How long a subscription that is stopped goes on with what is stored by then.
+pub const LAST_PAGES: Duration = Duration::from_secs(5);
+/// Parked events handled again by one request.
+pub const REPLAY_PAGE: usize = 100;
+/// Requests to handle parked events again that may wait.
+pub const REPLAY_REQUESTS: usize = 4;
+/// How long a replay is waited for; it goes on all the same.
+pub const REPLAY_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// Failures of one child within [`RESTART_WINDOW`] that quarantine it.
 pub const RESTARTS: u32 = 5;
 /// The window in which a child's failures are counted.

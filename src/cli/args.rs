@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use super::args_resources::{
     BookmarksCommand, EventsArgs, ExecutionsCommand, InspectCommand, PipelinesCommand, PluginsCommand,
+    SubscriptionsCommand,
 };
 use super::client::DEFAULT_SERVER;
 use super::output::Format;
@@ -73,6 +74,9 @@ pub enum Command {
     /// Bookmarks: how far each step of a pipeline has durably come
     #[command(subcommand)]
     Bookmarks(BookmarksCommand),
+    /// What reacts to events, and the events it could not handle
+    #[command(subcommand)]
+    Subscriptions(SubscriptionsCommand),
     /// The operator's view of a running node
     #[command(subcommand)]
     Inspect(InspectCommand),

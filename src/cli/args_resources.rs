@@ -168,6 +168,27 @@ pub enum BookmarksCommand {
     },
 }
 
+/// `subscriptions …`
+#[derive(Debug, Subcommand)]
+pub enum SubscriptionsCommand {
+    /// How far each has come
+    List(OutputArgs),
+    /// The events that one could not handle
+    Parked {
+        /// The subscription
+        name: String,
+        #[command(flatten)]
+        list: ListArgs,
+    },
+    /// Handle parked events again: one, or the first hundred
+    Replay {
+        /// The subscription
+        name: String,
+        /// Only the event at this position
+        position: Option<u64>,
+    },
+}
+
 /// `inspect …`
 #[derive(Debug, Subcommand)]
 pub enum InspectCommand {

@@ -1,19 +1,16 @@
 //! `events`: the event store, read or followed. Never in here: what an event means.
 
-use std::time::Duration;
-
 use serde_json::Value;
 
 use super::args_resources::EventsArgs;
-use super::client::Client;
-use super::failure::{Exit, Failure};
+use super::client::{Client, escaped};
+use super::failure::Failure;
 use super::human::{field, printable};
 use super::lists::{items, read_list, write_list};
 use super::output::{Format, Terminal};
+use super::sse::{self, Then};
 use super::table::Table;
 
-/// Between two looks for new events.
-const POLL: Duration = Duration::from_millis(500);
 /// Longest shown piece of an event's data, characters.
 const MAX_DATA: usize = 80;
 
@@ -24,7 +21,7 @@ const MAX_DATA: usize = 80;
 pub async fn events(client: &Client, terminal: &mut Terminal, args: EventsArgs) -> Result<(), Failure> {
     let json = args.list.output.output == Format::Json;
     if !args.follow {
-        let answer = page(client, &args, args.after).await?;
+        let answer = page(client, &args).await?;
         if json {
             return terminal.json(&answer);
         }
@@ -41,35 +38,48 @@ pub async fn events(client: &Client, terminal: &mut Terminal, args: EventsArgs) 
         }
         return write_list(terminal, &answer, &table);
     }
-    let mut after = args.after;
-    let mut away = false;
-    loop {
-        match page(client, &args, after).await {
-            Ok(answer) => {
-                away = false;
-                for event in items(&answer) {
-                    terminal.line(&if json { event.to_string() } else { one_line(event) })?;
-                    after = event["position"].as_u64().unwrap_or(after);
-                }
-                if items(&answer).len() >= usize::try_from(args.list.limit).unwrap_or(usize::MAX) {
-                    continue;
-                }
-            }
-            Err(failure) if failure.exit == Exit::Unavailable => {
-                if !away {
-                    terminal.note("the node is away, waiting");
-                }
-                away = true;
-            }
-            Err(failure) => return Err(failure),
-        }
-        tokio::time::sleep(POLL).await;
+    let followed = follow(client, terminal, &args, json);
+    tokio::select! {
+        broken = followed => broken,
+        // it has no other end
+        _ = tokio::signal::ctrl_c() => Ok(()),
     }
 }
 
-async fn page(client: &Client, args: &EventsArgs, after: u64) -> Result<Value, Failure> {
-    let filters = [("aggregate_id", args.stream.as_deref()), ("event_type", args.event_type.as_deref())];
-    read_list(client, "/events", &filters, Some(after), args.list.limit).await
+async fn follow(
+    client: &Client,
+    terminal: &mut Terminal,
+    args: &EventsArgs,
+    json: bool,
+) -> Result<(), Failure> {
+    let mut query = String::new();
+    for (name, value) in filters(args) {
+        if let Some(value) = value {
+            query += &format!("&{name}={}", escaped(value));
+        }
+    }
+    let at = |position: u64| format!("/events/stream?after={position}{query}");
+    sse::follow(client, terminal, args.after, None, at, |terminal, message| {
+        // the node says why it ends the stream; it is opened again
+        if message.event != "end" {
+            let line = match serde_json::from_str(&message.data) {
+                Ok(event) if !json => one_line(&event),
+                _ => message.data,
+            };
+            terminal.line(&line)?;
+        }
+        Ok(Then::GoOn)
+    })
+    .await
+}
+
+fn filters(args: &EventsArgs) -> [(&'static str, Option<&String>); 2] {
+    [("aggregate_id", args.stream.as_ref()), ("event_type", args.event_type.as_ref())]
+}
+
+async fn page(client: &Client, args: &EventsArgs) -> Result<Value, Failure> {
+    let filters = filters(args).map(|(name, value)| (name, value.map(String::as_str)));
+    read_list(client, "/events", &filters, Some(args.after), args.list.limit).await
 }
 
 /// An event while following: columns of fixed width, since what comes next is not known.

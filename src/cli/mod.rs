@@ -29,6 +29,8 @@ mod refusal;
 mod resource;
 mod run;
 mod serve;
+mod sse;
+mod subscriptions;
 mod table;
 #[cfg(test)]
 mod testing;
@@ -86,6 +88,7 @@ async fn execute(cli: Cli, terminal: &mut Terminal) -> Result<(), Failure> {
         Command::Executions(command) => executions::executions(&client()?, terminal, command).await,
         Command::Events(args) => events::events(&client()?, terminal, args).await,
         Command::Bookmarks(command) => pipelines::bookmarks(&client()?, terminal, command).await,
+        Command::Subscriptions(command) => subscriptions::subscriptions(&client()?, terminal, command).await,
         Command::Inspect(command) => inspect::inspect(&client()?, terminal, command).await,
     }
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use flexcore_actors::ports::clock::System;
-use flexcore_actors::ports::{Clock, EventStore, IntegrityStore, LogStore, SnapshotStore};
+use flexcore_actors::ports::{Clock, EventStore, IntegrityStore, LogStore, SnapshotStore, SubscriptionStore};
 use flexcore_actors::runtime::api::Api;
 use flexcore_actors::runtime::node::{Loss, Node as Runtime, Ports};
 use tokio::task::JoinHandle;
@@ -60,12 +60,13 @@ pub async fn start(config: &Config) -> anyhow::Result<Node> {
     let listener = http::bind(config.http_listen).await?;
     let address = listener.local_addr().context("the listener has no address")?;
     let clock: Arc<dyn Clock> = Arc::new(System);
-    let Stores { events: store, snapshots, integrity } = open_stores(config, &data_dir).await?;
+    let Stores { events: store, snapshots, subscriptions, integrity } =
+        open_stores(config, &data_dir).await?;
     let integrity = integrity::ports(config, &data_dir, integrity)?;
     let logs: Arc<dyn LogStore> = Arc::new(FileLogs::open(&data_dir)?);
-    let host = host(&data_dir, presence, &logs, &clock)?;
-    let ports =
-        Ports { store, snapshots, host: Arc::new(host), logs, integrity, clock, ids: Arc::new(System) };
+    let host = Arc::new(host(&data_dir, presence, &logs, &clock)?);
+    let ids = Arc::new(System);
+    let ports = Ports { store, snapshots, subscriptions, host, logs, integrity, clock, ids };
     let runtime = Runtime::start(config.node_name.as_str(), ports).await?;
     let api = runtime.api();
     let gateway_shutdown = CancellationToken::new();
@@ -120,13 +121,19 @@ fn make_data_dir(path: &Path) -> anyhow::Result<PathBuf> {
 struct Stores {
     events: Arc<dyn EventStore>,
     snapshots: Arc<dyn SnapshotStore>,
+    subscriptions: Arc<dyn SubscriptionStore>,
     integrity: Arc<dyn IntegrityStore>,
 }
 
 impl Stores {
-    fn of(store: impl EventStore + SnapshotStore + IntegrityStore) -> Self {
+    fn of(store: impl EventStore + SnapshotStore + SubscriptionStore + IntegrityStore) -> Self {
         let store = Arc::new(store);
-        Self { events: Arc::clone(&store) as _, snapshots: Arc::clone(&store) as _, integrity: store }
+        Self {
+            events: Arc::clone(&store) as _,
+            snapshots: Arc::clone(&store) as _,
+            subscriptions: Arc::clone(&store) as _,
+            integrity: store,
+        }
     }
 }
 

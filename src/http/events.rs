@@ -1,17 +1,33 @@
-//! `GET /events`: the event store, read in its order.
+//! `GET /events`: the event store, read in its order, or followed (see `stream.rs`).
+
+use std::sync::Arc;
 
 use flexcore_actors::runtime::api::EventQuery;
 use http::StatusCode;
+use tokio::sync::Semaphore;
 use warp::Filter;
 use warp::filters::BoxedFilter;
 
+use super::any_of;
 use super::problem::Problem;
 use super::query::Query;
 use super::reply::{Answer, Ctx, CtxFilter, json};
+use super::stream;
 
 /// The routes under `/events`.
 pub(super) fn routes(ctx: &CtxFilter) -> BoxedFilter<(Answer,)> {
-    warp::path!("events").and(warp::get()).and(ctx.clone()).then(list).boxed()
+    let list = warp::path!("events").and(warp::get()).and(ctx.clone()).then(list);
+    let places = stream::places();
+    let follow = warp::path!("events" / "stream")
+        .and(warp::get())
+        .and(ctx.clone())
+        .then(move |ctx| follow(ctx, Arc::clone(&places)));
+    any_of!(list, follow)
+}
+
+async fn follow(ctx: Ctx, places: Arc<Semaphore>) -> Answer {
+    let query = read(&ctx.call.query)?;
+    stream::follow(ctx, query, places).await
 }
 
 async fn list(ctx: Ctx) -> Answer {

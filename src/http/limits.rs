@@ -59,5 +59,16 @@ pub(super) const LOG_POLL: Duration = Duration::from_millis(250);
 /// How often an idle event stream says that it is alive, so that proxies keep it open.
 pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
+/// Clients that follow the events at once: half of the connections there are by default.
+pub(super) const EVENT_CLIENTS: usize = 512;
+/// Events read for a follower in one go.
+pub(super) const EVENT_PAGE: usize = 100;
+/// Pages of events that wait for a slow client.
+pub(super) const EVENT_BUFFER: usize = 2;
+/// How long a client may leave its buffer full.
+pub(super) const SLOW_CLIENT: Duration = Duration::from_secs(30);
+/// How long a client is told to wait before it connects again, milliseconds.
+pub(super) const EVENT_RECONNECT_MS: u32 = 500;
+
 /// Pages of plugins searched for quarantined ones: 10,000 plugins.
 pub(super) const QUARANTINE_PAGES: usize = 10;

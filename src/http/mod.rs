@@ -27,6 +27,8 @@ mod query;
 mod reply;
 mod server;
 mod service;
+mod stream;
+mod subscriptions;
 mod table;
 #[cfg(test)]
 mod tests;

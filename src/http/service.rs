@@ -35,6 +35,7 @@ use super::reply::{Answer, Ctx, CtxFilter};
 use super::table::{Match, Route, find};
 use super::{
     any_of, commands, events, executions, guard, inspect, integrity, node, pipelines, plugins, queries,
+    subscriptions,
 };
 
 /// A request of any transport.
@@ -158,6 +159,7 @@ fn resources(handle: &BoxedFilter<(Api,)>, metrics: &Arc<Metrics>) -> BoxedFilte
         commands::routes(&ctx),
         queries::routes(&ctx),
         events::routes(&ctx),
+        subscriptions::routes(&ctx),
         node::routes(&ctx),
         inspect::routes(&ctx),
         integrity::routes(&ctx),

@@ -75,6 +75,7 @@ const EVENTS: &[&str] = &[
 ];
 
 const PROOF: &[&str] = &["position", "size", "from", "to"];
+const STREAM: &[&str] = &["aggregate_id", "event_type", "from_timestamp", "to_timestamp", "after"];
 
 macro_rules! api {
     ($path:literal) => {
@@ -121,7 +122,11 @@ pub const ROUTES: &[Route] = &[
     post(api!("/plugins/{name}/execute"), "run it alone and wait for its result").patient(),
     get(api!("/events"), "events in the order of the store").query(EVENTS),
     post(api!("/events"), "append an event of your own").later("external events"),
-    get(api!("/events/stream"), "events as they happen (SSE)").later("the live event stream"),
+    get(api!("/events/stream"), "events as they happen (SSE)").query(STREAM),
+    get(api!("/subscriptions"), "what reacts to events, and how far it has come"),
+    get(api!("/subscriptions/{name}/parked"), "events it could not handle")
+        .query(&["after", "cursor", "limit"]),
+    post(api!("/subscriptions/{name}/replay"), "handle parked events again").query(&["position"]),
     get(api!("/ws/pipelines/{name}/status"), "a pipeline live (WebSocket)").later("WebSocket status"),
     get(api!("/status"), "the node, its dependencies and headline figures"),
     post(api!("/commands"), "any command"),

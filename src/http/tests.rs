@@ -14,13 +14,15 @@ use flexcore_actors::ports::log_store::{LogLine, LogStream};
 use flexcore_actors::ports::plugin_host::{AttemptEnd, HostEvent, PipeSpec, Progress};
 use flexcore_actors::ports::{BoxFuture, LogStore, PluginHost};
 use flexcore_actors::runtime::node::{Node, Ports};
-use flexcore_actors::testkit::{MemorySnapshots, MemoryStore, integrity_ports};
+use flexcore_actors::testkit::{MemorySnapshots, MemoryStore, MemorySubscriptions, integrity_ports};
 use http::{HeaderMap, Request};
 use http_body_util::{BodyExt, Full};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+
+mod stream;
 
 use super::service::Gateway;
 use super::table::BASE;
@@ -87,7 +89,8 @@ impl LogStore for Logs {
 
 struct World {
     gateway: Gateway,
-    _node: Node,
+    node: Node,
+    shutdown: CancellationToken,
 }
 
 #[derive(Debug)]
@@ -105,11 +108,13 @@ impl World {
         let (clock, ids) = (Arc::new(System), Arc::new(System));
         let integrity = integrity_ports(Arc::clone(&store) as _);
         let snapshots = Arc::new(MemorySnapshots::default());
-        let ports =
-            Ports { store, snapshots, host: Arc::new(Host), logs: Arc::new(Logs), integrity, clock, ids };
+        let subscriptions = Arc::new(MemorySubscriptions::new(Arc::new(System)));
+        let (host, logs) = (Arc::new(Host), Arc::new(Logs));
+        let ports = Ports { store, snapshots, subscriptions, host, logs, integrity, clock, ids };
         let node = Node::start("n1", ports).await.unwrap();
-        let gateway = Gateway::new(node.api(), DEADLINE, CancellationToken::new());
-        let world = Self { gateway, _node: node };
+        let shutdown = CancellationToken::new();
+        let gateway = Gateway::new(node.api(), DEADLINE, shutdown.clone());
+        let world = Self { gateway, node, shutdown };
         assert_eq!(world.post("/plugins", tap("tap")).await.status, 201);
         world
     }

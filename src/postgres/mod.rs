@@ -33,6 +33,7 @@ mod migrate;
 mod reads;
 mod session;
 mod snapshots;
+mod subscriptions;
 mod value;
 mod writer;
 

@@ -33,7 +33,7 @@ pub(super) async fn stream(
 }
 
 /// Events of the whole store. A filter's parts are joined into the statement, so that each combination gets its own
-/// plan: by stream it walks the stream's index, whose order is that of positions too.
+/// plan: by stream it walks the stream's index, whose order is that of positions too; times are turned into positions.
 pub(super) async fn all(
     db: &ClientWrapper,
     after: Position,
@@ -52,11 +52,16 @@ pub(super) async fn all(
         _ => Some(&filter.kinds),
     };
     let is_kind = if filter.kinds.len() > 1 { "kind = any($)" } else { "kind = $" };
-    let parts: [(&str, Option<&(dyn ToSql + Sync)>); 4] = [
+    // a stream's own events are few enough to be filtered
+    let (low, high) = if name.is_none() { filter.widened() } else { (None, None) };
+    let (low, high) = (low.map(value::time), high.map(value::time));
+    let parts: [(&str, Option<&(dyn ToSql + Sync)>); 6] = [
         ("stream = $", name.as_ref().map(|v| v as _)),
         (is_kind, kind),
         ("recorded_at >= $", from.as_ref().map(|v| v as _)),
         ("recorded_at < $", to.as_ref().map(|v| v as _)),
+        ("position >= flexcore_position_at($)", low.as_ref().map(|v| v as _)),
+        ("position < flexcore_position_at($)", high.as_ref().map(|v| v as _)),
     ];
     for (condition, value) in parts {
         if let Some(value) = value {

@@ -1,7 +1,7 @@
 //! Values as PostgreSQL keeps them, converted by hand in both directions. No statements.
 
 use bytes::Bytes;
-use flexcore_actors::domain::ids::StreamId;
+use flexcore_actors::domain::ids::{Name, StreamId};
 use flexcore_actors::ports::batch::whole_micros;
 use jiff::Timestamp;
 use tokio_postgres::types::{FromSql, Type, accepts};
@@ -43,6 +43,11 @@ pub(super) fn bytes(row: &Row, column: &str) -> Result<Bytes, Error> {
 /// Reads the name of a stream.
 pub(super) fn stream(row: &Row, column: &str) -> Result<StreamId, Error> {
     row.try_get::<_, Raw<StreamId>>(column).map(|raw| raw.0)
+}
+
+/// Reads a name.
+pub(super) fn name(row: &Row, column: &str) -> Result<Name, Error> {
+    row.try_get::<_, Raw<Name>>(column).map(|raw| raw.0)
 }
 
 /// Reads a SHA-256 digest.
@@ -93,6 +98,14 @@ impl FromSql<'_> for Raw<Vec<[u8; 32]>> {
 }
 
 impl FromSql<'_> for Raw<StreamId> {
+    fn from_sql(ty: &Type, raw: &[u8]) -> Converted<Self> {
+        Ok(Self(<&str>::from_sql(ty, raw)?.parse()?))
+    }
+
+    accepts!(TEXT);
+}
+
+impl FromSql<'_> for Raw<Name> {
     fn from_sql(ty: &Type, raw: &[u8]) -> Converted<Self> {
         Ok(Self(<&str>::from_sql(ty, raw)?.parse()?))
     }

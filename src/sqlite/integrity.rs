@@ -49,12 +49,12 @@ impl IntegrityStore for SqliteStore {
     }
 
     fn seal(&self, seal: Arc<Seal>) -> BoxFuture<'_, std::result::Result<SealOutcome, StoreError>> {
-        Box::pin(self.writer.seal(seal))
+        Box::pin(self.writer.write("seal", move |tx| store(tx, &seal)))
     }
 }
 
 /// Stores a seal; runs on the writer's thread, in its transaction.
-pub(super) fn seal(tx: &Transaction<'_>, seal: &Seal) -> Result<SealOutcome> {
+fn store(tx: &Transaction<'_>, seal: &Seal) -> Result<SealOutcome> {
     let latest =
         tx.query_row("select coalesce(max(size), 0) from checkpoint", [], |row| value::counter(row, 0))?;
     if latest != seal.previous {

@@ -29,6 +29,7 @@ mod migrate;
 mod readers;
 mod reads;
 mod snapshots;
+mod subscriptions;
 mod value;
 mod writer;
 

@@ -7,6 +7,7 @@ use flexcore_actors::domain::ids::{
 use flexcore_actors::domain::integrity::leaf::{EventHashes, LeafHash};
 use flexcore_actors::ports::batch::next_micro;
 use flexcore_actors::ports::event_store::{Committed, EventFilter, StoredCommand, StreamOrder, Wakeup};
+use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Result, Row, ToSql, params};
 
 use super::value;
@@ -31,7 +32,7 @@ pub(super) fn stream(
 }
 
 /// Events of the whole store. A filter's parts are joined into the statement, so that each combination gets its own
-/// plan: by stream it walks the stream's index, whose order is that of positions too.
+/// plan: by stream it walks the stream's index, whose order is that of positions too; times are turned into positions.
 pub(super) fn all(
     db: &Connection,
     after: Position,
@@ -50,11 +51,17 @@ pub(super) fn all(
         [one] => (" and kind = :kind", Some(one)),
         _ => (" and kind in (select value from json_each(:kind))", Some(&several)),
     };
-    let parts: [(&str, &str, Option<&dyn ToSql>); 4] = [
+    // a stream's own events are few enough to be filtered
+    let (low, high) = if name.is_none() { filter.widened() } else { (None, None) };
+    let low = low.map(|time| position_at(db, time)).transpose()?;
+    let high = high.map(|time| position_at(db, time)).transpose()?;
+    let parts: [(&str, &str, Option<&dyn ToSql>); 6] = [
         (" and stream = :stream", ":stream", name.as_ref().map(|v| v as _)),
         (is_kind, ":kind", kind),
         (" and recorded_at >= :from", ":from", from.as_ref().map(|v| v as _)),
         (" and recorded_at < :to", ":to", to.as_ref().map(|v| v as _)),
+        (" and position >= :low", ":low", low.as_ref().map(|v| v as _)),
+        (" and position < :high", ":high", high.as_ref().map(|v| v as _)),
     ];
     for (condition, parameter, value) in parts {
         if let Some(value) = value {
@@ -68,6 +75,26 @@ pub(super) fn all(
         " order by position limit :limit"
     });
     db.prepare_cached(&sql)?.query_map(bound.as_slice(), event)?.collect()
+}
+
+/// Where a time lies in the log: the first position recorded at or after it. Times follow positions but for changes of
+/// the clock, so it is found by halving, without an index.
+fn position_at(db: &Connection, time: Timestamp) -> Result<i64> {
+    let time = time.as_microsecond();
+    let mut next = db.prepare_cached(
+        "select position, recorded_at from event where position >= ?1 order by position limit 1",
+    )?;
+    let (mut low, mut high) = (1, value::integer(head(db)?.0 + 1));
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let seen: Option<(i64, i64)> =
+            next.query_row([middle], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+        match seen {
+            Some((position, recorded_at)) if recorded_at < time => low = position + 1,
+            _ => high = middle,
+        }
+    }
+    Ok(low)
 }
 
 /// A command that was stored before.

@@ -1,6 +1,6 @@
 //! Values as SQLite keeps them, converted by hand in both directions. No statements.
 
-use flexcore_actors::domain::ids::StreamId;
+use flexcore_actors::domain::ids::{Name, StreamId};
 use jiff::Timestamp;
 use rusqlite::types::{FromSqlError, Type};
 use rusqlite::{Error, Row};
@@ -30,6 +30,12 @@ pub(super) fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> 
 
 /// Reads the name of a stream.
 pub(super) fn stream(row: &Row<'_>, column: usize) -> rusqlite::Result<StreamId> {
+    let text: String = row.get(column)?;
+    text.try_into().map_err(|e| Error::FromSqlConversionFailure(column, Type::Text, Box::new(e)))
+}
+
+/// Reads a name.
+pub(super) fn name(row: &Row<'_>, column: usize) -> rusqlite::Result<Name> {
     let text: String = row.get(column)?;
     text.try_into().map_err(|e| Error::FromSqlConversionFailure(column, Type::Text, Box::new(e)))
 }

@@ -8,11 +8,10 @@ use flexcore_actors::domain::ids::Epoch;
 use flexcore_actors::ports::batch::Batch;
 use flexcore_actors::ports::event_store::{AppendOutcome, StoreError};
 use flexcore_actors::ports::head::Head;
-use flexcore_actors::ports::integrity_store::{Seal, SealOutcome};
 use rusqlite::{Connection, Transaction};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{append, error, integrity, value};
+use super::{append, error, value};
 
 /// Jobs that may wait; the next caller waits for a place. The committer sends few batches at a time.
 const QUEUE: usize = 8;
@@ -23,12 +22,14 @@ pub(super) struct Writer {
     thread: Option<JoinHandle<()>>,
 }
 
+type Write = Box<dyn FnOnce(&mut Connection) + Send>;
 type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
 enum Job {
     Append(Arc<Batch>, Reply<Vec<AppendOutcome>>),
     ClaimAll(String, Reply<Vec<Epoch>>),
-    Seal(Arc<Seal>, Reply<SealOutcome>),
+    /// Anything else.
+    Write(Write),
 }
 
 impl Writer {
@@ -51,9 +52,18 @@ impl Writer {
         self.ask("claim_all", |reply| Job::ClaimAll(node, reply)).await
     }
 
-    /// Stores a checkpoint with its tiles.
-    pub(super) async fn seal(&self, seal: Arc<Seal>) -> Result<SealOutcome, StoreError> {
-        self.ask("seal", |reply| Job::Seal(seal, reply)).await
+    /// Does `work` in a transaction of its own.
+    pub(super) async fn write<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.ask(operation, |reply| {
+            Job::Write(Box::new(move |connection| {
+                let _ = reply.send(transaction(connection, operation, work));
+            }))
+        })
+        .await
     }
 
     async fn ask<T>(
@@ -91,11 +101,9 @@ fn run(mut connection: Connection, head: &Head, mut queue: mpsc::Receiver<Job>) 
                 }
                 let _ = reply.send(done);
             }
+            Job::Write(work) => work(&mut connection),
             Job::ClaimAll(node, reply) => {
                 let _ = reply.send(transaction(&mut connection, "claim_all", |tx| claim_all(tx, &node)));
-            }
-            Job::Seal(seal, reply) => {
-                let _ = reply.send(transaction(&mut connection, "seal", |tx| integrity::seal(tx, &seal)));
             }
         }
     }

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use flexcore_actors::ports::{BoxFuture, EventStore, IntegrityStore};
-use flexcore_actors::testkit::conformance::{Fixture, IntegrityFixture};
-use flexcore_actors::testkit::{MemoryIntegrity, MemoryStore};
+use flexcore_actors::ports::{BoxFuture, EventStore, IntegrityStore, SubscriptionStore};
+use flexcore_actors::testkit::conformance::{Fixture, IntegrityFixture, SubscriptionFixture};
+use flexcore_actors::testkit::{ManualClock, MemoryIntegrity, MemoryStore, MemorySubscriptions};
 
 pub(crate) struct Memory(Arc<MemoryStore>);
 
@@ -53,3 +53,26 @@ impl IntegrityFixture for SealedMemory {
 }
 
 flexcore_actors::integrity_store_conformance!(SealedMemory);
+
+struct Subscriptions(Arc<MemorySubscriptions>);
+
+impl SubscriptionFixture for Subscriptions {
+    fn open() -> BoxFuture<'static, Self> {
+        let store = MemorySubscriptions::new(Arc::new(ManualClock::new(1)));
+        Box::pin(std::future::ready(Self(Arc::new(store))))
+    }
+
+    fn subscriptions(&self) -> Arc<dyn SubscriptionStore> {
+        Arc::clone(&self.0) as Arc<dyn SubscriptionStore>
+    }
+
+    fn close(self) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
+    }
+}
+
+mod subscriptions {
+    use super::Subscriptions;
+
+    flexcore_actors::subscription_store_conformance!(Subscriptions);
+}

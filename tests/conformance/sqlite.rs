@@ -5,9 +5,11 @@ use std::sync::Arc;
 use flexcore::sqlite::SqliteStore;
 use flexcore_actors::domain::ids::{Position, Version};
 use flexcore_actors::ports::event_store::{AppendOutcome, StoreError};
-use flexcore_actors::ports::{BoxFuture, EventStore, IntegrityStore};
+use flexcore_actors::ports::{BoxFuture, EventStore, IntegrityStore, SubscriptionStore};
 use flexcore_actors::testkit::MemoryStore;
-use flexcore_actors::testkit::conformance::{Fixture, IntegrityFixture, Writer, pipeline};
+use flexcore_actors::testkit::conformance::{
+    Fixture, IntegrityFixture, SubscriptionFixture, Writer, pipeline,
+};
 
 pub(crate) struct Sqlite {
     pub(crate) store: Arc<SqliteStore>,
@@ -89,4 +91,24 @@ async fn a_file_that_is_no_database_is_refused() {
     let error = open(&folder).err().unwrap();
     assert!(matches!(error, StoreError::Failed { .. }) && !error.retryable(), "{error:?}");
     assert!(std::fs::read_to_string(&path).unwrap().starts_with("not a database"));
+}
+
+impl SubscriptionFixture for Sqlite {
+    fn open() -> BoxFuture<'static, Self> {
+        Fixture::open()
+    }
+
+    fn subscriptions(&self) -> Arc<dyn SubscriptionStore> {
+        Arc::clone(&self.store) as Arc<dyn SubscriptionStore>
+    }
+
+    fn close(self) -> BoxFuture<'static, ()> {
+        Fixture::close(self)
+    }
+}
+
+mod subscriptions {
+    use super::Sqlite;
+
+    flexcore_actors::subscription_store_conformance!(Sqlite);
 }

@@ -10,13 +10,14 @@
 //! - whoever waits for the end of the log to move learns of every commit, and never of less than before.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::BoxFuture;
-use super::batch::Batch;
+use super::batch::{Batch, next_micro, whole_micros};
 use crate::domain::event::{NewEvent, Origin, RecordedEvent};
 use crate::domain::ids::{Category, CommandId, Epoch, Position, Shard, StreamId, Version};
 use crate::domain::integrity::leaf::LeafHash;
@@ -189,6 +190,20 @@ pub struct EventFilter {
     pub from: Option<Timestamp>,
     /// Recorded before.
     pub to: Option<Timestamp>,
+}
+
+/// By how much the clocks of nodes may differ for a read by time to find every event.
+pub const CLOCK_SKEW: Duration = Duration::from_secs(60);
+
+impl EventFilter {
+    /// The bounds of time, each moved outwards by [`CLOCK_SKEW`]: the part of the log that lies between them holds
+    /// every event that passes.
+    #[must_use]
+    pub fn widened(&self) -> (Option<Timestamp>, Option<Timestamp>) {
+        let earlier = |time| whole_micros(time).saturating_sub(CLOCK_SKEW).unwrap_or(Timestamp::MIN);
+        let later = |time| next_micro(time).saturating_add(CLOCK_SKEW).unwrap_or(Timestamp::MAX);
+        (self.from.map(earlier), self.to.map(later))
+    }
 }
 
 /// A page of streams.

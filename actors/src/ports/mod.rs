@@ -11,6 +11,7 @@ pub mod integrity_store;
 pub mod log_store;
 pub mod plugin_host;
 pub mod snapshot_store;
+pub mod subscription_store;
 
 pub use checkpoints::{OutsideCheckpoints, Signer};
 pub use clock::{Clock, IdSource};
@@ -19,6 +20,7 @@ pub use integrity_store::IntegrityStore;
 pub use log_store::LogStore;
 pub use plugin_host::PluginHost;
 pub use snapshot_store::SnapshotStore;
+pub use subscription_store::SubscriptionStore;
 
 /// What an asynchronous call of a port returns; boxed, so that ports can be trait objects.
 pub type BoxFuture<'a, T> = futures::future::BoxFuture<'a, T>;

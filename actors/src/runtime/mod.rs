@@ -6,13 +6,14 @@
 //!                     runner → worker → plugin host
 //! ```
 //!
-//! Aggregates decide and record; runners act. No aggregate awaits another inside its handler.
+//! Aggregates decide and record; runners act; durable subscriptions carry reactions from one aggregate to another. No aggregate awaits another inside its handler.
 
 mod admission;
 pub mod aggregate;
 pub mod api;
 mod bookmark;
 pub mod committer;
+mod completion;
 mod follow;
 pub mod inspect;
 pub mod integrity;

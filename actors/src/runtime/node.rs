@@ -11,16 +11,18 @@ use tokio_util::sync::CancellationToken;
 use super::aggregate::{Directory, Shared, Snapshots};
 use super::api::Api;
 use super::committer::Committer;
+use super::completion::CompletePipelines;
 use super::inspect::Inspector;
 use super::integrity::{IntegrityPorts, Sealer};
 use super::live::Live;
 use super::recovery::{Orphans, take_over};
 use super::services::Services;
+use super::subscription::Subscriptions;
 use super::supervisor::SupervisorHandle;
 use crate::domain::ids::{Incarnation, StreamId};
 use crate::limits::{PASSIVATE_AFTER, PASSIVATE_SWEEP, REPLAYS};
 use crate::ports::event_store::StoreError;
-use crate::ports::{Clock, EventStore, IdSource, LogStore, PluginHost, SnapshotStore};
+use crate::ports::{Clock, EventStore, IdSource, LogStore, PluginHost, SnapshotStore, SubscriptionStore};
 
 /// Aggregates that recover at the same time: more only makes each of them slower.
 const RECOVERIES: usize = 16;
@@ -33,6 +35,8 @@ pub struct Ports {
     pub store: Arc<dyn EventStore>,
     /// Where snapshots are kept.
     pub snapshots: Arc<dyn SnapshotStore>,
+    /// Where durable subscriptions keep their places.
+    pub subscriptions: Arc<dyn SubscriptionStore>,
     /// Runs programs.
     pub host: Arc<dyn PluginHost>,
     /// Keeps what programs say.
@@ -80,6 +84,7 @@ pub enum Loss {
 pub(super) struct Tree {
     pub(super) root: SupervisorHandle,
     pub(super) runners: SupervisorHandle,
+    subscriptions: SupervisorHandle,
     executions: SupervisorHandle,
     pipelines: SupervisorHandle,
     plugins: SupervisorHandle,
@@ -105,7 +110,7 @@ impl Node {
     /// # Errors
     /// When the store cannot be read or written.
     pub async fn start(name: &str, ports: Ports) -> Result<Self, StartError> {
-        let Ports { store, snapshots, host, logs, integrity, clock, ids } = ports;
+        let Ports { store, snapshots, subscriptions, host, logs, integrity, clock, ids } = ports;
         let epochs = store.claim_all(name).await?;
         let head = store.head().await?;
         let inspector = Inspector::new(name);
@@ -114,7 +119,7 @@ impl Node {
         let committer = Committer::start(name, writes, times, &tree.infrastructure, head).await;
         let sealer = Sealer::start(integrity, Arc::clone(&clock), &tree.integrity).await;
         let shared = Arc::new(Shared {
-            store,
+            store: Arc::clone(&store),
             committer,
             clock,
             ids: Arc::clone(&ids),
@@ -124,6 +129,7 @@ impl Node {
             replays: Semaphore::new(REPLAYS),
             superseded: CancellationToken::new(),
         });
+        let superseded = shared.superseded.clone();
         let services = Arc::new(Services {
             node: name.to_owned(),
             incarnation: Incarnation(ids.uuid()),
@@ -137,9 +143,12 @@ impl Node {
             plugins: Directory::new(tree.plugins.clone(), Arc::clone(&shared)),
             turns: DashMap::new(),
             draining: CancellationToken::new(),
+            subscriptions: Arc::new(Subscriptions::new(name, store, subscriptions, superseded)),
             shared,
         });
         take_over(&services, &tree.runners).await?;
+        let completion = Arc::new(CompletePipelines { services: Arc::clone(&services) });
+        services.subscriptions.start(&tree.subscriptions, completion).await;
         let sweeper = tokio::spawn(sweep(Arc::clone(&services), tree.runners.clone()));
         let started_at = services.shared.clock.now();
         let api = Api::new(Arc::clone(&services), tree.clone(), started_at);
@@ -190,6 +199,7 @@ impl Tree {
             plugins: below("plugins").await?,
             pipelines: below("pipelines").await?,
             executions: below("executions").await?,
+            subscriptions: below("subscriptions").await?,
             runners: below("runners").await?,
             root,
         })
@@ -200,7 +210,14 @@ impl Tree {
         let drain = async |supervisor: &SupervisorHandle| {
             supervisor.drain(deadline.saturating_duration_since(Instant::now())).await;
         };
-        let writers = [&self.runners, &self.executions, &self.pipelines, &self.plugins, &self.infrastructure];
+        let writers = [
+            &self.runners,
+            &self.subscriptions,
+            &self.executions,
+            &self.pipelines,
+            &self.plugins,
+            &self.infrastructure,
+        ];
         for supervisor in writers {
             drain(supervisor).await;
         }

@@ -23,9 +23,9 @@ use super::supervisor::{Child, SupervisorHandle};
 use super::worker::Work;
 use crate::domain::aggregate::Rejection;
 use crate::domain::execution::{Action, Execution, ExecutionCommand, Phase};
-use crate::domain::ids::{CommandId, CorrelationId, ExecutionId, Name, StreamId};
+use crate::domain::ids::{CorrelationId, ExecutionId, Name, StreamId};
 use crate::domain::outcome::{AttemptReport, Cause, CauseKind};
-use crate::domain::pipeline::{Outcome, Pipeline, PipelineCommand, Step};
+use crate::domain::pipeline::{Pipeline, Step};
 use crate::domain::plugin::AttemptId;
 use crate::limits::WAIT_POLL;
 use crate::ports::BoxFuture;
@@ -155,7 +155,7 @@ impl Runner {
             self.act(myself, state, action, &execution, &changes).await?;
         }
         if execution.ended() && state.live.is_empty() {
-            self.close(&execution).await?;
+            self.close(&execution);
             myself.stop(None);
         }
         Ok(())
@@ -334,29 +334,14 @@ impl Runner {
         }
     }
 
-    /// Tells the pipeline that the execution has ended. The command id is derived from the execution's, so it
-    /// happens once, whatever crashes in between.
-    async fn close(&self, execution: &Execution) -> Result<(), SubmitError> {
-        let (outcome, counter) = match execution.phase {
-            Some(Phase::Completed) => (Outcome::Completed, &self.services.live.completed),
-            Some(Phase::Cancelled) => (Outcome::Cancelled, &self.services.live.cancelled),
-            _ => (Outcome::Failed, &self.services.live.failed),
+    /// Counts the end. The pipeline learns of it by a reaction to the event.
+    fn close(&self, execution: &Execution) {
+        let counter = match execution.phase {
+            Some(Phase::Completed) => &self.services.live.completed,
+            Some(Phase::Cancelled) => &self.services.live.cancelled,
+            _ => &self.services.live.failed,
         };
-        if let Some(pipeline) = &execution.pipeline {
-            let command =
-                PipelineCommand::Complete { execution: self.id, outcome, cause: execution.cause.clone() };
-            let id = Some(CommandId::derived(self.id.0, "complete-pipeline"));
-            let request = InternalRequest { id, ..InternalRequest::of(self.correlation_id) };
-            let stream = StreamId::pipeline(pipeline);
-            self.patient(async || {
-                self.services
-                    .command(&self.services.pipelines, &stream, command.clone(), request.clone())
-                    .await
-            })
-            .await?;
-        }
         counter.fetch_add(1, Relaxed);
-        Ok(())
     }
 
     /// While the store is away the runner waits: its execution cannot change meanwhile.

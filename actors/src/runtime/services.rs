@@ -10,6 +10,7 @@ use super::aggregate::{Directory, Identity, Shared, Submission, SubmitError, Sub
 use super::inspect::Inspector;
 use super::integrity::Sealer;
 use super::live::Live;
+use super::subscription::Subscriptions;
 use crate::domain::aggregate::Aggregate;
 use crate::domain::event::Origin;
 use crate::domain::execution::Execution;
@@ -44,6 +45,8 @@ pub struct Services {
     pub plugins: Directory<Plugin>,
     /// Whose turn it is to ask a plugin for permits; one entry a plugin that was ever run here.
     pub turns: DashMap<Name, Arc<tokio::sync::Mutex<()>>>,
+    /// What reacts to events.
+    pub subscriptions: Arc<Subscriptions>,
     /// Cancelled when the node drains: nothing new is started.
     pub draining: CancellationToken,
 }

@@ -370,3 +370,35 @@ pub struct NodeMetrics {
     /// Snapshots that could not be used: the stream was folded from its beginning.
     pub snapshots_ignored: u64,
 }
+
+/// A durable subscription.
+#[derive(Debug, Clone, Serialize)]
+pub struct SubscriptionView {
+    /// Its name.
+    pub name: Name,
+    /// Everything up to here was handled, or parked.
+    pub position: Position,
+    /// How many positions lie between it and the end of the log.
+    pub behind: u64,
+    /// The node that handles it.
+    pub owner: Option<String>,
+    /// When that node's lease runs out, unless it is renewed.
+    pub lease_until: Option<Timestamp>,
+    /// When its checkpoint or lease was last written.
+    pub updated_at: Timestamp,
+    /// How many events are parked.
+    pub parked: u64,
+}
+
+/// An event that a subscription could not handle.
+#[derive(Debug, Clone, Serialize)]
+pub struct ParkedEventView {
+    /// The event's position.
+    pub position: Position,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// Why the last attempt failed.
+    pub error: String,
+    /// When it was parked, or last tried again.
+    pub parked_at: Timestamp,
+}

@@ -8,8 +8,10 @@ mod clock;
 mod integrity;
 mod memory;
 mod snapshots;
+mod subscriptions;
 
 pub use clock::ManualClock;
 pub use integrity::{MemoryCheckpoints, MemoryIntegrity, TestSigner, integrity_ports};
 pub use memory::{Fault, MemoryStore};
 pub use snapshots::MemorySnapshots;
+pub use subscriptions::MemorySubscriptions;

@@ -12,7 +12,7 @@ use flexcore_actors::ports::{BoxFuture, Clock, EventStore, IdSource, LogStore, S
 use flexcore_actors::runtime::api::{Accepted, Api, ApiError, Command, CommandKind, Context};
 use flexcore_actors::runtime::node::{Node, Ports};
 use flexcore_actors::runtime::views::ExecutionView;
-use flexcore_actors::testkit::{MemorySnapshots, MemoryStore, integrity_ports};
+use flexcore_actors::testkit::{MemorySnapshots, MemoryStore, MemorySubscriptions, integrity_ports};
 use serde_json::{Value, json};
 
 use crate::host::ScriptedHost;
@@ -72,8 +72,11 @@ impl World {
     ) -> Self {
         let (host, logs) = (Arc::new(ScriptedHost::default()), Arc::new(NoLogs));
         let integrity = integrity_ports(Arc::clone(&edge));
+        // empty in each life: what a subscription did before its checkpoint was lost comes again
+        let subscriptions = Arc::new(MemorySubscriptions::new(Arc::clone(&clock)));
+        let programs = Arc::clone(&host) as _;
         let ports =
-            Ports { store: edge, snapshots, host: Arc::clone(&host) as _, logs, integrity, clock, ids };
+            Ports { store: edge, snapshots, subscriptions, host: programs, logs, integrity, clock, ids };
         let node = Node::start("n1", ports).await.unwrap();
         let api = node.api();
         Self { store, host, node, api }

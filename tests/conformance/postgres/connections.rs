@@ -7,7 +7,8 @@ use std::time::Duration;
 use flexcore::postgres::PostgresStore;
 use flexcore_actors::domain::ids::Position;
 use flexcore_actors::ports::EventStore;
-use flexcore_actors::ports::event_store::{AppendOutcome, Committed, StoreError};
+use flexcore_actors::ports::event_store::{AppendOutcome, Committed, EventFilter, StoreError};
+use flexcore_actors::runtime::subscription::Log;
 use flexcore_actors::testkit::conformance::{Writer, pipeline};
 use flexcore_test_support::{PostgresProxy, TestDatabase};
 use tokio_postgres::Client;
@@ -125,8 +126,8 @@ async fn a_killed_listening_connection_is_made_again() {
                             and query like 'select next_position - 1%' and state = 'idle'";
     let database = TestDatabase::create().await;
     let writer = Writer::claim_as(Arc::new(store(&database).await), "node-a").await;
-    let follower = store(&database).await;
-    let mut changes = follower.head_changes();
+    let reader: Arc<dyn EventStore> = Arc::new(store(&database).await);
+    let mut follower = Log::new(reader).follow(Position(0), EventFilter::default());
     let operator = database.connect().await;
     let stream = pipeline("heard");
     for n in 0..3 {
@@ -134,8 +135,8 @@ async fn a_killed_listening_connection_is_made_again() {
             operator.query(&format!("select pg_terminate_backend(pid, 10000) {LISTENER}"), &[]).await;
         assert!(!killed.unwrap().is_empty() || n > 0, "somebody listens");
         let position = writer.commit(&writer.unit(&stream, n, 1)).await.position;
-        let heard = changes.wait_for(|&head| head >= position);
-        let heard = tokio::time::timeout(Duration::from_secs(30), heard).await;
-        assert_eq!(*heard.expect("the append is heard of").unwrap(), position);
+        let page = tokio::time::timeout(Duration::from_secs(30), follower.next()).await;
+        let events = page.expect("the append is heard of").unwrap().events;
+        assert_eq!(events.iter().map(|event| event.position).collect::<Vec<_>>(), [position]);
     }
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use flexcore::postgres::PostgresStore;
-use flexcore_actors::ports::{BoxFuture, EventStore, IntegrityStore};
-use flexcore_actors::testkit::conformance::{Fixture, IntegrityFixture};
+use flexcore_actors::ports::{BoxFuture, EventStore, IntegrityStore, SubscriptionStore};
+use flexcore_actors::testkit::conformance::{Fixture, IntegrityFixture, SubscriptionFixture};
 use flexcore_test_support::TestDatabase;
 
 mod connections;
@@ -55,3 +55,23 @@ impl IntegrityFixture for Postgres {
 
 flexcore_actors::event_store_conformance!(Postgres);
 flexcore_actors::integrity_store_conformance!(Postgres);
+
+impl SubscriptionFixture for Postgres {
+    fn open() -> BoxFuture<'static, Self> {
+        Fixture::open()
+    }
+
+    fn subscriptions(&self) -> Arc<dyn SubscriptionStore> {
+        Arc::clone(&self.store) as Arc<dyn SubscriptionStore>
+    }
+
+    fn close(self) -> BoxFuture<'static, ()> {
+        Fixture::close(self)
+    }
+}
+
+mod subscriptions {
+    use super::Postgres;
+
+    flexcore_actors::subscription_store_conformance!(Postgres);
+}

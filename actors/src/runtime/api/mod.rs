@@ -3,11 +3,14 @@
 
 mod commands;
 mod definitions;
+mod feeds;
 mod integrity;
 mod project;
 mod queries;
 mod replay;
 mod starts;
+
+pub use self::feeds::EventFeed;
 
 use std::str::FromStr;
 use std::sync::Arc;

@@ -28,7 +28,7 @@ impl Log {
     #[must_use]
     pub fn follow(&self, after: Position, filter: EventFilter) -> Follower {
         let (store, head) = (Arc::clone(&self.store), self.store.head_changes());
-        Follower { store, head, filter, after, limit: FOLLOW_PAGE_FIRST }
+        Follower { store, head, filter, after, limit: FOLLOW_PAGE_FIRST, most: FOLLOW_PAGE }
     }
 }
 
@@ -49,9 +49,18 @@ pub struct Follower {
     after: Position,
     /// Events of the next page at most.
     limit: usize,
+    /// Events of any page at most.
+    most: usize,
 }
 
 impl Follower {
+    /// The same with at most so many events to a page; at least one.
+    #[must_use]
+    pub fn by_pages_of(self, most: usize) -> Self {
+        let most = most.clamp(1, FOLLOW_PAGE);
+        Self { limit: self.limit.min(most), most, ..self }
+    }
+
     /// Where it is.
     #[must_use]
     pub const fn position(&self) -> Position {
@@ -105,7 +114,7 @@ impl Follower {
         // pages grow while events are small, so that the first large ones meet a short page
         self.limit = match bytes {
             _ if bytes > FOLLOW_PAGE_BYTES => (self.limit / 2).max(1),
-            _ if bytes < FOLLOW_PAGE_BYTES / 4 => (self.limit * 2).min(FOLLOW_PAGE),
+            _ if bytes < FOLLOW_PAGE_BYTES / 4 => (self.limit * 2).min(self.most),
             _ => self.limit,
         };
         Some(LogPage { events, through })

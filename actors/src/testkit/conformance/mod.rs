@@ -1,5 +1,5 @@
 //! The promises of [`EventStore`], one function each, run against every adapter by [`event_store_conformance!`], and
-//! those of snapshots and of the store of tiles and checkpoints.
+//! those of snapshots, of subscriptions, and of the store of tiles and checkpoints.
 //! Nothing here knows an adapter: what only one of them can do is tested beside it.
 //!
 //! [`event_store_conformance!`]: crate::event_store_conformance
@@ -17,6 +17,7 @@ mod order;
 mod random;
 mod reading;
 mod snapshots;
+mod subscriptions;
 
 pub use appending::*;
 pub use commands::*;
@@ -27,6 +28,7 @@ pub use order::*;
 pub use random::{History, random_history};
 pub use reading::*;
 pub use snapshots::*;
+pub use subscriptions::*;
 
 /// An empty store for one test.
 pub trait Fixture: Send + Sync + Sized {
