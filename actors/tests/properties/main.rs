@@ -8,6 +8,7 @@
 
 mod execution;
 mod history;
+mod merkle;
 mod pipeline;
 mod plugin;
 

@@ -12,7 +12,7 @@ use crate::domain::integrity::merkle::{Hash, Tile, TreeBuilder, empty_root};
 use crate::domain::integrity::note::{KeyName, NoteError, SignedNote, VerifierKey};
 use crate::limits::{SEAL_EVENTS, SEAL_PAGE};
 use crate::ports::batch::whole_micros;
-use crate::ports::checkpoints::{OutsideError, Published};
+use crate::ports::checkpoints::{OutsideError, Published, TrustedKey};
 use crate::ports::event_store::StoreError;
 use crate::ports::integrity_store::{LogState, Seal, SealOutcome, StoredCheckpoint};
 use crate::ports::{Clock, IntegrityStore};
@@ -144,9 +144,7 @@ impl Memory {
     /// Takes the latest copy outside as seen, if a trusted key has signed it.
     async fn look_outside(&mut self, ports: &IntegrityPorts, status: &SealerStatus) -> Result<(), TurnError> {
         if let Some(text) = ports.outside.latest().await? {
-            let trusted: Vec<VerifierKey> = ports.signer.trusted().into_iter().map(|t| t.key).collect();
-            let believed = believe(&text, &trusted);
-            let checkpoint = believed.map_err(|why| {
+            let checkpoint = believe(&text, &ports.signer.trusted()).map_err(|why| {
                 let at = ports.outside.place().at;
                 TurnError::Alarm(format!("the latest checkpoint in {at} is not to be believed: {why}"))
             })?;
@@ -304,8 +302,12 @@ async fn agree(
     )))
 }
 
-fn believe(note: &str, trusted: &[VerifierKey]) -> Result<Checkpoint, String> {
+/// The checkpoint of a note, if a key that may still sign one of its size has signed it.
+fn believe(note: &str, trusted: &[TrustedKey]) -> Result<Checkpoint, String> {
     let note: SignedNote = note.parse().map_err(|error: NoteError| error.to_string())?;
-    note.verify(trusted).map_err(|error| error.to_string())?;
-    Checkpoint::of(&note).map_err(|error| error.to_string())
+    let checkpoint = Checkpoint::of(&note).map_err(|error| error.to_string())?;
+    let may_sign = |key: &&TrustedKey| key.until.is_none_or(|until| checkpoint.size <= until);
+    let keys: Vec<VerifierKey> = trusted.iter().filter(may_sign).map(|trusted| trusted.key.clone()).collect();
+    note.verify(&keys).map_err(|error| error.to_string())?;
+    Ok(checkpoint)
 }

@@ -32,7 +32,11 @@ impl Tile {
     /// How many leaves a tree must have for this tile to be complete.
     #[must_use]
     pub const fn leaves(&self) -> u64 {
-        (self.index + 1) << ((self.level + 1) * TILE_HEIGHT)
+        // the one tile of the highest level would need more leaves than can be counted
+        match self.index.saturating_add(1).checked_shl((self.level as u32 + 1) * TILE_HEIGHT as u32) {
+            Some(leaves) => leaves,
+            None => u64::MAX,
+        }
     }
 }
 
