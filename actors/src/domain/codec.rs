@@ -75,6 +75,45 @@ pub fn from_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, rmp_serde::dec
     T::deserialize(&mut rmp_serde::Deserializer::new(bytes).with_human_readable())
 }
 
+/// A value that may be absent and, when it is there, may itself be null: both are kept apart.
+pub(super) mod maybe_null {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use serde_json::Value;
+
+    pub(in crate::domain) fn serialize<S: Serializer>(value: &Option<Value>, to: S) -> Result<S::Ok, S::Error> {
+        value.as_ref().map(|value| [value]).serialize(to)
+    }
+
+    pub(in crate::domain) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Value>, D::Error> {
+        Ok(Option::<[Value; 1]>::deserialize(from)?.map(|[value]| value))
+    }
+}
+
+/// A map whose keys are no texts, as a list of pairs.
+pub(super) mod pairs {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(in crate::domain) fn serialize<K, V, S>(map: &BTreeMap<K, V>, to: S) -> Result<S::Ok, S::Error>
+    where
+        K: Serialize,
+        V: Serialize,
+        S: Serializer,
+    {
+        to.collect_seq(map)
+    }
+
+    pub(in crate::domain) fn deserialize<'de, K, V, D>(from: D) -> Result<BTreeMap<K, V>, D::Error>
+    where
+        K: Deserialize<'de> + Ord,
+        V: Deserialize<'de>,
+        D: Deserializer<'de>,
+    {
+        Ok(Vec::<(K, V)>::deserialize(from)?.into_iter().collect())
+    }
+}
+
 /// Declares the set of events of an aggregate: an enum of payload structs with their schema versions.
 macro_rules! event_set {
     ($(#[$doc:meta])* $set:ident { $($kind:ident = $schema:literal),+ $(,)? }) => {

@@ -1,6 +1,7 @@
 //! The state of an execution: its step graph and how events change it.
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::events::{ExecutionEvent, ExecutionQueued};
@@ -10,7 +11,7 @@ use crate::domain::outcome::{AttemptReport, Cause, CauseKind, Usage};
 use crate::domain::pipeline::{Step, When};
 
 /// An execution; the default is one that does not exist.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Execution {
     /// Its id.
     pub id: Option<ExecutionId>,
@@ -45,7 +46,8 @@ pub struct Execution {
 }
 
 /// Where an execution is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// Waits for its pipeline to admit it.
     Queued,
@@ -83,7 +85,7 @@ impl Phase {
 }
 
 /// A step and what became of it so far.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StepState {
     /// As it was defined.
     pub step: Step,
@@ -96,7 +98,8 @@ pub struct StepState {
 }
 
 /// Where a step is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum StepPhase {
     /// For the steps before it, or for the execution to begin.
     Waiting,
@@ -139,7 +142,7 @@ impl StepPhase {
 }
 
 /// One attempt of a step.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Attempt {
     /// From 1.
     pub number: u32,

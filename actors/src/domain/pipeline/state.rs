@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::definition::{Definition, OnConflict, Step};
 use super::events::PipelineEvent;
 use crate::domain::aggregate::Recorded;
+use crate::domain::codec::maybe_null;
 use crate::domain::ids::{ExecutionId, Name, Version};
 
 /// A pipeline; the default is one that does not exist.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Pipeline {
     /// What it does; `None` while it does not exist.
     pub definition: Option<Definition>,
@@ -34,7 +36,8 @@ pub struct Pipeline {
 }
 
 /// Where a pipeline is in its lifecycle.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Status {
     /// Defined; can be tried by hand.
     #[default]
@@ -61,11 +64,12 @@ impl Status {
 }
 
 /// How far a step has durably come.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Bookmark {
     /// The step.
     pub step: Name,
     /// The Singer state; `None` before the first and after a clear.
+    #[serde(with = "maybe_null")]
     pub state: Option<Value>,
     /// The execution that reached it; `None` when an operator set it.
     pub reached_by: Option<ExecutionId>,
@@ -78,7 +82,7 @@ pub struct Bookmark {
 }
 
 /// Who may advance a bookmark.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
     /// The execution.
     pub execution: ExecutionId,

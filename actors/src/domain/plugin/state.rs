@@ -3,22 +3,25 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 
 use super::events::{AttemptId, PluginEvent};
 use super::manifest::Manifest;
 use crate::domain::aggregate::Recorded;
+use crate::domain::codec::pairs;
 use crate::domain::ids::{Incarnation, Version};
 use crate::domain::outcome::Cause;
 use crate::limits::CIRCUIT_WINDOW;
 
 /// A plugin; the default is one that does not exist.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Plugin {
     /// What it is; `None` while it does not exist.
     pub manifest: Option<Manifest>,
     /// Where it is in its lifecycle.
     pub status: Status,
     /// Attempts that hold a permit: how many programs, and in which node's life.
+    #[serde(with = "pairs")]
     pub running: BTreeMap<AttemptId, Permit>,
     /// When recent crashes happened, without a success since; those older than the window are dropped.
     pub crashes: Vec<Timestamp>,
@@ -39,7 +42,8 @@ pub struct Plugin {
 }
 
 /// Where a plugin is in its lifecycle.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Status {
     /// Known, never enabled.
     #[default]
@@ -66,7 +70,7 @@ impl Status {
 }
 
 /// What an attempt holds of a plugin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Permit {
     /// How many programs.
     pub programs: u32,

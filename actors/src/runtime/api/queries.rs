@@ -225,7 +225,7 @@ impl Api {
                 let runner = self.tree.runners.release(&format!("runner-{}", stream.id())).await;
                 self.services.executions.release(stream).await || runner
             }
-            Category::External => false,
+            Category::External | Category::Audit => false,
         }
     }
 
