@@ -14,4 +14,5 @@ pub mod postgres;
 pub mod sandbox;
 pub mod sqlite;
 pub mod telemetry;
+mod view_sql;
 pub mod yaml;

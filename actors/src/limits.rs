@@ -72,3 +72,14 @@ pub const BOOKMARK_INTERVAL: Duration = Duration::from_secs(1);
 pub const WAIT_POLL: Duration = Duration::from_millis(500);
 /// How long a program has to end by itself after it was asked to.
 pub const STOP_GRACE: Duration = Duration::from_secs(5);
+
+/// Events that a projector folds and stores in one transaction.
+pub const PROJECTION_PAGE: usize = 1_000;
+/// How often an idle projector asks its store what others have done to it.
+pub const PROJECTION_POLL: Duration = Duration::from_secs(5);
+/// The pause of a projector whose store is away.
+pub const PROJECTION_PAUSE: Duration = Duration::from_millis(500);
+/// How long a projector builds beside the live rows before it looks after those again.
+pub const REBUILD_SLICE: Duration = Duration::from_millis(200);
+/// Rows of a replaced generation that are removed in one transaction.
+pub const SWEEP_ROWS: usize = 5_000;

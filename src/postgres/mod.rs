@@ -22,10 +22,13 @@ mod columns;
 mod config;
 mod error;
 mod migrate;
+mod read_models;
 mod reads;
 mod session;
 mod value;
 mod writer;
+
+pub use self::read_models::PostgresReadModels;
 
 /// Reading connections of a node; the next read waits.
 const READERS: usize = 8;
@@ -34,6 +37,7 @@ const READER_WAIT: Duration = Duration::from_secs(5);
 
 /// An event store in a PostgreSQL database, version 15 or newer.
 pub struct PostgresStore {
+    config: Config,
     readers: Pool,
     writer: Writer,
 }
@@ -56,8 +60,17 @@ impl PostgresStore {
     pub async fn connect_with(config: Config) -> Result<Self, StoreError> {
         let config = config::common(config)?;
         migrate::run(&config).await?;
-        let readers = pool(config::reader(&config))?;
-        Ok(Self { readers, writer: Writer::new(config::writer(&config)) })
+        let readers = pool(config::reader(&config), READERS)?;
+        let writer = Writer::new(config::writer(&config));
+        Ok(Self { config, readers, writer })
+    }
+
+    /// The read models in the same database.
+    ///
+    /// # Errors
+    /// When the connections' settings cannot be used.
+    pub fn read_models(&self) -> Result<PostgresReadModels, StoreError> {
+        PostgresReadModels::new(&self.config)
     }
 
     /// Runs a read on a connection of the pool. One that gave no answer in time is closed: the next statement would
@@ -77,12 +90,12 @@ impl PostgresStore {
     }
 }
 
-fn pool(config: Config) -> Result<Pool, StoreError> {
+fn pool(config: Config, size: usize) -> Result<Pool, StoreError> {
     // a connection is checked by use: one that is closed is not given out, and a read may be repeated
     let manager =
         Manager::from_config(config, NoTls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
     Pool::builder(manager)
-        .max_size(READERS)
+        .max_size(size)
         .runtime(Runtime::Tokio1)
         .wait_timeout(Some(READER_WAIT))
         .create_timeout(Some(config::CONNECT_TIMEOUT))

@@ -19,10 +19,13 @@ use self::writer::Writer;
 
 mod append;
 mod error;
+mod read_models;
 mod readers;
 mod reads;
 mod value;
 mod writer;
+
+pub use self::read_models::SqliteReadModels;
 
 mod migrations {
     //! The statements of `migrations/sqlite`, embedded.

@@ -1,7 +1,8 @@
-//! The conformance suite of the event store, run on every adapter, and what only one of them can promise. The
+//! The conformance suites of the event store and the read models, run on every adapter, and what only one of them can promise. The
 //! PostgreSQL server is given by `cargo xtask test`.
 
 mod memory;
 mod postgres;
+mod read_models;
 mod same_history;
 mod sqlite;

@@ -61,7 +61,7 @@ pub struct Advance {
     pub deletes: Vec<String>,
 }
 
-/// What became of an [`Advance`] or of a swap.
+/// What became of an [`Advance`] or of a swap. Of a generation that is gone nothing is ever stored again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Advanced {
     /// Stored.
@@ -130,6 +130,10 @@ pub trait ReadModels: Send + Sync + 'static {
     /// Begins to build a generation beside the live one, or answers with the one that is being built in this shape.
     /// One that is being built in another shape is given up.
     fn begin_rebuild(&self, view: View, shape: u32) -> BoxFuture<'_, Result<Projected, StoreError>>;
+
+    /// Begins anew: an empty live generation at position 0, nothing beside it. For rows of another history of events,
+    /// which no rebuild beside them could follow.
+    fn reset(&self, view: View, shape: u32) -> BoxFuture<'_, Result<Projected, StoreError>>;
 
     /// Makes the generation that is built the live one, if it has come at least as far.
     fn swap(&self, view: View, generation: Generation) -> BoxFuture<'_, Result<Advanced, StoreError>>;

@@ -9,7 +9,7 @@ use flexcore_actors::testkit::conformance::Fixture;
 use self::database::Database;
 
 mod connections;
-mod database;
+pub(crate) mod database;
 mod proxy;
 mod schema;
 
