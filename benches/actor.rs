@@ -22,7 +22,7 @@ use flexcore_actors::runtime::committer::Committer;
 use flexcore_actors::runtime::inspect::Inspector;
 use flexcore_actors::runtime::node::{Node, Ports};
 use flexcore_actors::runtime::supervisor::SupervisorHandle;
-use flexcore_actors::testkit::MemoryStore;
+use flexcore_actors::testkit::{MemoryReadModels, MemoryStore};
 use serde_json::json;
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, mpsc};
@@ -67,7 +67,14 @@ impl LogStore for Nothing {
 /// A node with one plugin and one pipeline.
 async fn node(store: Arc<dyn EventStore>) -> anyhow::Result<Node> {
     let (clock, ids) = (Arc::new(System), Arc::new(System));
-    let ports = Ports { store, host: Arc::new(Nothing), logs: Arc::new(Nothing), clock, ids };
+    let ports = Ports {
+        store,
+        read_models: Arc::new(MemoryReadModels::default()),
+        host: Arc::new(Nothing),
+        logs: Arc::new(Nothing),
+        clock,
+        ids,
+    };
     let node = Node::start("bench", ports).await?;
     let plugin =
         json!({"name": "tap", "version": "1", "type": "extractor", "protocol": "singer", "command": ["tap"]});
@@ -86,7 +93,8 @@ async fn node(store: Arc<dyn EventStore>) -> anyhow::Result<Node> {
 async fn directory(store: Arc<dyn EventStore>) -> anyhow::Result<Arc<Directory<Pipeline>>> {
     let ids = Arc::new(System);
     let supervisor = SupervisorHandle::spawn("pipelines", Inspector::new("bench"), ids.clone(), None).await?;
-    let committer = Committer::start(Arc::clone(&store), &supervisor, Position(0)).await;
+    let committer =
+        Committer::start("bench", Arc::clone(&store), Arc::new(System), &supervisor, Position(0)).await;
     let shared = Shared {
         epochs: store.claim_all("bench").await?,
         store,
@@ -136,7 +144,7 @@ fn views(runtime: &Runtime, api: &Api, name: &Name, callers: u64, rounds: u64) -
 
 fn main() -> anyhow::Result<()> {
     let runtime = Runtime::new()?;
-    let store = Arc::new(MemoryStore::new(Arc::new(System)));
+    let store = Arc::new(MemoryStore::new());
     let (api, alone, name) = runtime.block_on(async {
         let node = node(store.clone()).await?;
         anyhow::Ok((node.api(), directory(store.clone()).await?, Name::new(PIPELINE)?))

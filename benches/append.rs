@@ -22,6 +22,7 @@ use flexcore_actors::domain::event::{NewEvent, Origin};
 use flexcore_actors::domain::ids::{
     CommandId, CorrelationId, Epoch, EventId, ExecutionId, StreamId, Version,
 };
+use flexcore_actors::domain::integrity::leaf::LeafHash;
 use flexcore_actors::ports::clock::System;
 use flexcore_actors::ports::event_store::{Append, AppendOutcome, CommandRecord, StreamAppend};
 use flexcore_actors::ports::{EventStore, IdSource};
@@ -51,14 +52,38 @@ struct Case {
     events: usize,
     /// Whether each append begins a stream, or each writer goes on with one.
     fresh: bool,
+    /// Whether a command of a user is recorded with it, as with requests over HTTP; most of what the runtime itself
+    /// appends has none.
+    command: bool,
 }
 
-const CASES: [Case; 5] = [
-    Case { name: "1 event, known streams", writers: 1_000, appends: 10, events: 1, fresh: false },
-    Case { name: "3 events, known streams", writers: 1_000, appends: 5, events: 3, fresh: false },
-    Case { name: "1 event, new streams", writers: 1_000, appends: 10, events: 1, fresh: true },
-    Case { name: "3 events, new streams", writers: 1_000, appends: 5, events: 3, fresh: true },
-    Case { name: "1 event, one writer", writers: 1, appends: 500, events: 1, fresh: false },
+impl Case {
+    const fn known(name: &'static str, events: usize, command: bool) -> Self {
+        Self {
+            name,
+            writers: 1_000,
+            appends: if events == 1 { 10 } else { 5 },
+            events,
+            fresh: false,
+            command,
+        }
+    }
+
+    const fn fresh(name: &'static str, events: usize, command: bool) -> Self {
+        Self { fresh: true, ..Self::known(name, events, command) }
+    }
+}
+
+const CASES: [Case; 9] = [
+    Case::known("1 event, known streams", 1, false),
+    Case::known("3 events, known streams", 3, false),
+    Case::fresh("1 event, new streams", 1, false),
+    Case::fresh("3 events, new streams", 3, false),
+    Case::known("1 event, command, known", 1, true),
+    Case::known("3 events, command, known", 3, true),
+    Case::fresh("1 event, command, new", 1, true),
+    Case::fresh("3 events, command, new", 3, true),
+    Case { writers: 1, appends: 500, ..Case::known("1 event, one writer", 1, false) },
 ];
 
 /// A committer on a store.
@@ -74,7 +99,7 @@ impl Ours {
         let head = store.head().await?;
         let supervisor =
             SupervisorHandle::spawn("node", Inspector::new("bench"), Arc::new(System), None).await?;
-        let committer = Committer::start(store, &supervisor, head).await;
+        let committer = Committer::start("bench", store, Arc::new(System), &supervisor, head).await;
         Ok(Self { committer, supervisor, epochs })
     }
 
@@ -89,8 +114,8 @@ impl Ours {
             let committer = self.committer.clone();
             tokio::spawn(async move {
                 for append in appends {
-                    let outcome = committer.append(append).await?;
-                    ensure!(matches!(outcome, AppendOutcome::Committed(_)), "not stored: {outcome:?}");
+                    let commit = committer.append(append).await?;
+                    ensure!(matches!(commit.outcome, AppendOutcome::Committed(_)), "not stored: {commit:?}");
                 }
                 Ok(())
             })
@@ -108,6 +133,9 @@ struct Streams {
     version: u64,
 }
 
+/// The leaf before the events of an append: to the benchmark one is as good as another.
+const PREVIOUS: LeafHash = LeafHash([1; 32]);
+
 impl Streams {
     fn new(case: &Case) -> Self {
         Self { names: (0..case.writers).map(|_| stream()).collect(), version: 0 }
@@ -121,7 +149,7 @@ impl Streams {
             let append = |n: usize| {
                 let known = || (name.clone(), before + (n * case.events) as u64);
                 let (stream, version) = if case.fresh { (stream(), 0) } else { known() };
-                unit(stream, version, case.events, epochs, payload)
+                unit(case, stream, version, epochs, payload)
             };
             (0..case.appends).map(append).collect()
         };
@@ -134,27 +162,26 @@ fn stream() -> StreamId {
     StreamId::execution(ExecutionId(System.uuid()))
 }
 
-fn unit(stream: StreamId, expected: u64, events: usize, epochs: &[Epoch], payload: &Bytes) -> Append {
+fn unit(case: &Case, stream: StreamId, expected: u64, epochs: &[Epoch], payload: &Bytes) -> Append {
     let event = |_| NewEvent {
         id: EventId(System.uuid()),
         kind: "StepStarted",
         schema_version: 1,
         payload: payload.clone(),
     };
-    let command = CommandRecord {
-        stream: stream.clone(),
+    let command = case.command.then(|| CommandRecord {
         id: CommandId(System.uuid()),
         request_hash: [7; 32],
         answer: Bytes::from_static(b"\x80"),
-    };
+    });
     let origin = Origin {
         actor: "node:bench".to_owned(),
         correlation_id: CorrelationId(System.uuid()),
         causation_id: Some(System.uuid()),
     };
     let epoch = epochs[usize::from(stream.shard().0)];
-    let events = (0..events).map(event).collect();
-    let part = StreamAppend { stream, epoch, expected: Version(expected), events };
+    let events = (0..case.events).map(event).collect();
+    let part = StreamAppend { stream, epoch, expected: Version(expected), previous: PREVIOUS, events };
     Append { command, origin, streams: vec![part], wakeups: Vec::new() }
 }
 
@@ -210,7 +237,7 @@ async fn main() -> Result<()> {
     let payload = Bytes::from(rmp_serde::to_vec_named(&payload)?);
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("bench.db");
-    let sqlite = Ours::start(Arc::new(SqliteStore::open(file, Arc::new(System))?)).await?;
+    let sqlite = Ours::start(Arc::new(SqliteStore::open(file)?)).await?;
     let database = TestDatabase::create().await;
     let store = PostgresStore::connect(&database.url()).await.context("open the store")?;
     let ours = Ours::start(Arc::new(store)).await?;

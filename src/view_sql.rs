@@ -50,7 +50,8 @@ pub(crate) fn list(query: &RowQuery, mark: char) -> Select<'_> {
         ));
     }
     let walks = walks.join(" union all ");
-    let columns = columns(view).split(", ").map(|column| format!("v.{column}")).collect::<Vec<_>>().join(", ");
+    let columns =
+        columns(view).split(", ").map(|column| format!("v.{column}")).collect::<Vec<_>>().join(", ");
     let v_order = order.replace("at ", "v.at ").replace("key", "v.key");
     select.sql = format!(
         "select {columns} from (select * from ({walks}) as walks order by {order} limit {limit}) as found \

@@ -21,6 +21,8 @@ pub const MAX_QUEUED_EXECUTIONS: usize = 1_000;
 
 /// Most appends in one group commit.
 pub const COMMIT_BATCH: usize = 2_000;
+/// Group commits on their way at once: one at the store, the next one behind it on the wire.
+pub const COMMITS_IN_FLIGHT: usize = 2;
 /// Appends that may wait for the committer; the next caller waits for a place.
 pub const COMMIT_QUEUE: usize = 8_192;
 /// How often a batch whose outcome is unknown is sent again before its callers are told so.
@@ -46,6 +48,17 @@ pub const MAX_RESIDENT: usize = 20_000;
 pub const PASSIVATE_AFTER: Duration = Duration::from_secs(120);
 /// How often idle aggregates, and open executions that nobody runs, are looked for.
 pub const PASSIVATE_SWEEP: Duration = Duration::from_secs(10);
+
+/// Events of a follower's first page: few, for it is not yet known how large they are.
+pub const FOLLOW_PAGE_FIRST: usize = 64;
+/// Events of a follower's page at most.
+pub const FOLLOW_PAGE: usize = 1_000;
+/// Payload bytes of a follower's page, roughly: longer ones make the next page shorter.
+pub const FOLLOW_PAGE_BYTES: usize = 4 << 20;
+/// The pause before a follower reads again after the store was away; doubled up to [`FOLLOW_RETRY_MAX`].
+pub const FOLLOW_RETRY: Duration = Duration::from_millis(100);
+/// The longest pause before a follower reads again.
+pub const FOLLOW_RETRY_MAX: Duration = Duration::from_secs(2);
 
 /// Failures of one child within [`RESTART_WINDOW`] that quarantine it.
 pub const RESTARTS: u32 = 5;
@@ -83,3 +96,8 @@ pub const PROJECTION_PAUSE: Duration = Duration::from_millis(500);
 pub const REBUILD_SLICE: Duration = Duration::from_millis(200);
 /// Rows of a replaced generation that are removed in one transaction.
 pub const SWEEP_ROWS: usize = 5_000;
+
+/// Kinds of refused requests (by address and status) that are told apart within [`REFUSALS_EVERY`].
+pub const REFUSALS: usize = 256;
+/// For how long refused requests are gathered into one event each.
+pub const REFUSALS_EVERY: Duration = Duration::from_secs(1);

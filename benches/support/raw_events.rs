@@ -15,12 +15,12 @@ const TABLE: &str = "
 
 const INSERT: &str = "
     insert into raw_event (position, version, recorded_at, id, correlation_id, causation_id, schema_version,
-                           stream, kind, node, actor, payload)
+                           stream, kind, node, actor, payload, payload_hash, leaf_hash)
     select $1::bigint + e.ord, e.version, clock_timestamp(), e.id, e.correlation, e.causation, e.schema,
-           e.stream, e.kind, 'bench', e.actor, e.payload
+           e.stream, e.kind, 'bench', e.actor, e.payload, e.payload_hash, e.leaf
     from unnest($2::text[], $3::bigint[], $4::uuid[], $5::text[], $6::integer[], $7::text[], $8::uuid[],
-                $9::uuid[], $10::bytea[]) with ordinality
-         as e (stream, version, id, kind, schema, actor, correlation, causation, payload, ord)";
+                $9::uuid[], $10::bytea[], $11::bytea[], $12::bytea[]) with ordinality
+         as e (stream, version, id, kind, schema, actor, correlation, causation, payload, payload_hash, leaf, ord)";
 
 /// The table of raw events.
 pub struct RawEvents<'c> {
@@ -52,6 +52,8 @@ async fn insert(client: &Client, statement: &Statement, last: i64, appends: &[Ap
     let (mut kinds, mut schemas, mut actors): (Vec<&str>, Vec<i32>, Vec<&str>) = Default::default();
     let (mut correlations, mut causations): (Vec<Uuid>, Vec<Option<Uuid>>) = Default::default();
     let mut payloads: Vec<&[u8]> = Vec::new();
+    // as wide as hashes, but not computed
+    let hash: &[u8] = &[7; 32];
     for append in appends {
         for part in &append.streams {
             for (version, event) in (i64::try_from(part.expected.0)? + 1..).zip(&part.events) {
@@ -81,6 +83,8 @@ async fn insert(client: &Client, statement: &Statement, last: i64, appends: &[Ap
                 &correlations,
                 &causations,
                 &payloads,
+                &vec![hash; ids.len()],
+                &vec![hash; ids.len()],
             ],
         )
         .await?;

@@ -8,7 +8,7 @@ create table log_head (
 ) with (fillfactor = 10);
 comment on table log_head is 'One row: where the log ends. Its lock is held by whoever appends or claims, so the order of commits is the order of positions.';
 comment on column log_head.next_position is 'The position the next event gets; positions have no gaps.';
-comment on column log_head.digest is 'Chained over all events; filled in by tamper evidence.';
+comment on column log_head.digest is 'SHA-256(digest before || leaves of the last commit).';
 insert into log_head (next_position) values (1);
 
 create table event (
@@ -24,14 +24,14 @@ create table event (
     node           text        collate "C" not null,
     actor          text        not null,
     payload        bytea       not null,
-    payload_hash   bytea,
-    leaf_hash      bytea,
+    payload_hash   bytea       not null,
+    leaf_hash      bytea       not null,
     primary key (position)
 ) partition by range (position);
 comment on table event is 'The events, immutable, in the order of their commits. A partition holds 25 million positions and is archived by detaching it. A partitioned table cannot keep (stream, version) unique: flexcore_append does, by stream.head_version.';
 comment on column event.position is '1, 2, 3 … over the whole store.';
 comment on column event.version is '1, 2, 3 … within the stream.';
-comment on column event.recorded_at is 'When it was appended: the database''s clock, one time for a batch.';
+comment on column event.recorded_at is 'When it was appended: the node''s clock, one time for a commit; no two commits of a node have the same.';
 comment on column event.id is 'The event''s own id.';
 comment on column event.correlation_id is 'What belongs together.';
 comment on column event.causation_id is 'The event or command that led to it.';
@@ -41,8 +41,8 @@ comment on column event.kind is 'The type, such as PipelineCreated.';
 comment on column event.node is 'The node that owned the stream''s shard.';
 comment on column event.actor is 'Who asked.';
 comment on column event.payload is 'MessagePack map with named fields.';
-comment on column event.payload_hash is 'Filled in by tamper evidence; kept when a payload is archived.';
-comment on column event.leaf_hash is 'Over header, previous leaf of the stream and payload_hash; filled in by tamper evidence.';
+comment on column event.payload_hash is 'SHA-256 of the payload.';
+comment on column event.leaf_hash is 'Over header, previous leaf of the stream and payload_hash.';
 create index event_stream_version on event (stream, version);
 create index event_recorded_at on event using brin (recorded_at);
 
@@ -51,13 +51,13 @@ create table stream (
     head_version bigint   not null,
     shard        smallint not null,
     category     text     collate "C" not null,
-    leaf_hash    bytea
+    leaf_hash    bytea    not null
 ) with (fillfactor = 70);
 comment on table stream is 'Where each stream ends.';
 comment on column stream.head_version is 'The version of the stream''s last event.';
 comment on column stream.shard is '0 to 255: who may write the stream, see table shard.';
 comment on column stream.category is 'The part of the name before the first dash.';
-comment on column stream.leaf_hash is 'Leaf hash of the last event; filled in by tamper evidence.';
+comment on column stream.leaf_hash is 'Leaf hash of the last event.';
 
 create table command (
     stream        text        collate "C" not null,
@@ -136,22 +136,22 @@ select flexcore_add_partitions(25000000);
 -- not looked for.
 create function flexcore_move_heads(
     begin_count integer, go_on_count integer,
-    s_stream text[], s_category text[], s_shard smallint[], s_expected bigint[], s_events integer[]
+    s_stream text[], s_category text[], s_shard smallint[], s_expected bigint[], s_events integer[], s_leaf bytea[]
 ) returns void language plpgsql as $$
 declare
     v_moved bigint;
 begin
     if begin_count > 0 then
-        insert into stream (name, head_version, shard, category)
-        select s.name, s.events, s.shard, s.category
-        from unnest(s_stream, s_shard, s_category, s_expected, s_events)
-             as s (name, shard, category, expected, events)
+        insert into stream (name, head_version, shard, category, leaf_hash)
+        select s.name, s.events, s.shard, s.category, s.leaf
+        from unnest(s_stream, s_shard, s_category, s_expected, s_events, s_leaf)
+             as s (name, shard, category, expected, events, leaf)
         where s.expected = 0 and s.events > 0;
     end if;
 
     if go_on_count > 0 then
-        update stream t set head_version = s.expected + s.events
-        from unnest(s_stream, s_expected, s_events) as s (name, expected, events)
+        update stream t set head_version = s.expected + s.events, leaf_hash = s.leaf
+        from unnest(s_stream, s_expected, s_events, s_leaf) as s (name, expected, events, leaf)
         where t.name = s.name and t.head_version = s.expected and s.expected > 0 and s.events > 0;
         get diagnostics v_moved = row_count;
         if v_moved <> go_on_count then
@@ -173,49 +173,61 @@ comment on function flexcore_move_heads is 'Part of flexcore_append: moves strea
 
 -- What speaks against the units of a batch: see flexcore_append.
 create function flexcore_refusals(
-    u_stream text[], u_command uuid[], u_hash bytea[],
-    s_unit integer[], s_stream text[], s_shard smallint[], s_epoch bigint[], s_expected bigint[]
+    p_node text,
+    c_unit integer[], c_stream text[], c_command uuid[], c_hash bytea[],
+    r_unit integer[], r_event bigint[],
+    s_unit integer[], s_stream text[], s_shard smallint[], s_epoch bigint[], s_expected bigint[],
+    e_stream text[], e_version bigint[], e_id uuid[]
 ) returns table (
     code integer, unit integer, part bigint, number bigint, events integer, first_version bigint,
     at timestamptz, answer bytea
 ) language sql as $$
-    select case when c.request_hash = u.hash then 1 else 2 end, u.ord::integer - 1, 0::bigint,
+    select case when c.request_hash = u.hash then 1 else 2 end, u.unit, 0::bigint,
            c.position, c.events, c.first_version, c.committed_at, c.answer
-    from unnest(u_stream, u_command, u_hash) with ordinality as u (stream, id, hash, ord)
+    from unnest(c_unit, c_stream, c_command, c_hash) as u (unit, stream, id, hash)
     join command c on c.stream = u.stream and c.command_id = u.id
     union all
-    select 3, s.unit, s.ord, h.epoch, null, null, null, null
+    select 3, r.unit, 0, v.position, null, null, v.recorded_at, null
+    from unnest(r_unit, r_event) as r (unit, event)
+    join unnest(e_stream, e_version, e_id) with ordinality as e (stream, version, id, ord) on e.ord = r.event
+    join event v on v.stream = e.stream and v.version = e.version and v.id = e.id
+    union all
+    select 4, s.unit, s.ord, h.epoch, null, null, null, null
     from unnest(s_unit, s_shard, s_epoch) with ordinality as s (unit, shard, epoch, ord)
     join shard h on h.shard = s.shard
-    where h.epoch <> s.epoch or h.owner is null
+    where h.epoch <> s.epoch or h.owner is distinct from p_node
     union all
-    select 4, s.unit, s.ord, coalesce(t.head_version, 0), null, null, null, null
+    select 5, s.unit, s.ord, coalesce(t.head_version, 0), null, null, null, null
     from unnest(s_unit, s_stream, s_expected) with ordinality as s (unit, stream, expected, ord)
     left join stream t on t.name = s.stream
     where coalesce(t.head_version, 0) <> s.expected
 $$;
 comment on function flexcore_refusals is 'Part of flexcore_append: what speaks against the units of a batch.';
 
--- Appends a batch, or says what speaks against it. The arguments are columns: u_* one entry for each unit, s_* for
--- each stream of a unit (begin_count and go_on_count of them get their first or further events), g_* for each pair of
--- shard and epoch that occurs, e_* for each event (e_claim is its place among the g_*, from 1), w_* for each wake-up;
--- units are numbered from 0.
--- Answers one row with code 0 when everything was stored (number = the position before the first event, at = the
--- time). Otherwise nothing was stored and each row speaks against a unit: 1 repeated command (with its first
--- outcome), 2 command id reused, 3 fenced (number = current epoch), 4 conflict (number = the stream's version);
--- part is the 1-based place among the s_* columns.
+-- Appends a batch of a node, or says what speaks against it. The arguments are columns: c_* one entry for each unit
+-- with a command, r_* for each without one but with events (r_event is its first among the e_*, from 1), s_* for each
+-- stream of a unit (begin_count and go_on_count of them get their first or further events), g_* for each pair of shard
+-- and epoch that occurs, e_* for each event, w_* for each wake-up; units are numbered from 0. p_leaves are the leaf
+-- hashes of all events, one after the other.
+-- Answers one row with code 0 when everything was stored (number = the position before the first event). Otherwise
+-- nothing was stored and each row speaks against a unit: 1 repeated command (with its first outcome), 2 command id
+-- reused, 3 repeated unit without a command (number = position of its first event), 4 fenced (number = current
+-- epoch), 5 conflict (number = the stream's version); part is the 1-based place among the s_* columns.
 -- It is one statement of its own transaction (READ COMMITTED: each statement inside sees what was committed before
 -- the head's lock was granted), so the lock is never held across a round trip.
 -- It stores first and looks for reasons only when that fails: nearly every batch is good, and the primary keys and
 -- the comparison of versions find a bad one at no extra cost.
 create function flexcore_append(
-    u_stream text[], u_command uuid[], u_hash bytea[], u_answer bytea[],
-    u_first bigint[], u_events integer[], u_last bigint[],
+    p_node text, p_at timestamptz, p_leaves bytea,
+    c_unit integer[], c_stream text[], c_command uuid[], c_hash bytea[], c_answer bytea[],
+    c_first bigint[], c_events integer[], c_last bigint[],
+    r_unit integer[], r_event bigint[],
     s_unit integer[], s_stream text[], s_category text[], s_shard smallint[], s_epoch bigint[],
-    s_expected bigint[], s_events integer[], begin_count integer, go_on_count integer,
+    s_expected bigint[], s_events integer[], s_leaf bytea[], begin_count integer, go_on_count integer,
     g_shard smallint[], g_epoch bigint[],
-    e_stream text[], e_claim integer[], e_version bigint[], e_id uuid[], e_kind text[], e_schema integer[],
-    e_actor text[], e_correlation uuid[], e_causation uuid[], e_payload bytea[],
+    e_stream text[], e_version bigint[], e_id uuid[], e_kind text[], e_schema integer[],
+    e_actor text[], e_correlation uuid[], e_causation uuid[], e_payload bytea[], e_payload_hash bytea[],
+    e_leaf bytea[],
     w_stream text[], w_due timestamptz[]
 ) returns table (
     code integer, unit integer, part bigint, number bigint, events integer, first_version bigint,
@@ -225,34 +237,34 @@ create function flexcore_append(
 declare
     v_before  bigint;
     v_count   constant bigint := cardinality(e_id);
-    v_now     timestamptz;
-    v_owners  text[]; -- of the g_*
     v_stored  boolean := false;
 begin
     select next_position - 1 into strict v_before from log_head for update;
-    v_now := clock_timestamp();
 
-    -- a claim that is not the current one has no owner here (S1)
-    select array_agg(h.owner order by g.ord) into v_owners
-    from unnest(g_shard, g_epoch) with ordinality as g (shard, epoch, ord)
-    left join shard h on h.shard = g.shard and h.epoch = g.epoch;
-    if array_position(v_owners, null) is null then
+    perform from unnest(g_shard, g_epoch) as g (shard, epoch)
+    left join shard h on h.shard = g.shard and h.epoch = g.epoch and h.owner = p_node
+    where h.shard is null; -- S1
+    if not found then
         begin
-            insert into command (stream, command_id, first_version, position, committed_at, events, request_hash,
-                                 answer)
-            select u.stream, u.id, u.first, v_before + u.last, v_now, u.events, u.hash, u.answer
-            from unnest(u_stream, u_command, u_hash, u_answer, u_first, u_events, u_last)
-                 as u (stream, id, hash, answer, first, events, last);
+            if cardinality(c_command) > 0 then
+                insert into command (stream, command_id, first_version, position, committed_at, events,
+                                     request_hash, answer)
+                select c.stream, c.id, c.first, v_before + c.last, p_at, c.events, c.hash, c.answer
+                from unnest(c_stream, c_command, c_hash, c_answer, c_first, c_events, c_last)
+                     as c (stream, id, hash, answer, first, events, last);
+            end if;
 
-            perform flexcore_move_heads(begin_count, go_on_count, s_stream, s_category, s_shard, s_expected, s_events);
+            perform flexcore_move_heads(
+                begin_count, go_on_count, s_stream, s_category, s_shard, s_expected, s_events, s_leaf);
 
             insert into event (position, version, recorded_at, id, correlation_id, causation_id, schema_version,
-                               stream, kind, node, actor, payload)
-            select v_before + e.ord, e.version, v_now, e.id, e.correlation, e.causation, e.schema,
-                   e.stream, e.kind, v_owners[e.claim], e.actor, e.payload
-            from unnest(e_stream, e_claim, e_version, e_id, e_kind, e_schema, e_actor, e_correlation, e_causation,
-                        e_payload) with ordinality
-                 as e (stream, claim, version, id, kind, schema, actor, correlation, causation, payload, ord);
+                               stream, kind, node, actor, payload, payload_hash, leaf_hash)
+            select v_before + e.ord, e.version, p_at, e.id, e.correlation, e.causation, e.schema,
+                   e.stream, e.kind, p_node, e.actor, e.payload, e.payload_hash, e.leaf
+            from unnest(e_stream, e_version, e_id, e_kind, e_schema, e_actor, e_correlation, e_causation, e_payload,
+                        e_payload_hash, e_leaf) with ordinality
+                 as e (stream, version, id, kind, schema, actor, correlation, causation, payload, payload_hash, leaf,
+                       ord);
             v_stored := true;
         exception when unique_violation or serialization_failure then
             null; -- nothing of it is stored; the reasons follow
@@ -261,7 +273,8 @@ begin
 
     if not v_stored then
         return query select * from flexcore_refusals(
-            u_stream, u_command, u_hash, s_unit, s_stream, s_shard, s_epoch, s_expected);
+            p_node, c_unit, c_stream, c_command, c_hash, r_unit, r_event, s_unit, s_stream, s_shard, s_epoch,
+            s_expected, e_stream, e_version, e_id);
         if not found then
             raise exception 'the batch was refused and no reason is found: the event store is damaged';
         end if;
@@ -277,11 +290,13 @@ begin
     end if;
 
     if v_count > 0 then
-        update log_head set next_position = v_before + v_count + 1;
+        update log_head set next_position = v_before + v_count + 1,
+                            digest = sha256(coalesce(digest, '') || p_leaves);
         perform pg_notify('flexcore_events', (v_before + v_count)::text);
     end if;
 
-    return query select 0, null::integer, null::bigint, v_before, null::integer, null::bigint, v_now, null::bytea;
+    return query select 0, null::integer, null::bigint, v_before, null::integer, null::bigint, null::timestamptz,
+                        null::bytea;
 end
 $$;
 comment on function flexcore_append is 'Appends a batch of units, or stores nothing and says what speaks against it. S1, S2, S3 and gapless positions are kept here.';

@@ -5,7 +5,7 @@
 create table log_head (
     one           integer primary key check (one = 1),
     next_position integer not null,             -- the position the next event gets; positions have no gaps
-    digest        blob                          -- chained over all events; filled in by tamper evidence
+    digest        blob                          -- SHA-256(digest before ‖ leaves of the last commit)
 ) strict;
 insert into log_head (one, next_position) values (1, 1);
 
@@ -17,14 +17,14 @@ create table event (
     id             blob    not null,            -- the event's own id
     kind           text    not null,            -- its type, such as PipelineCreated
     schema_version integer not null,            -- the version of its payload's shape
-    recorded_at    integer not null,            -- when the writer committed it, one time for a batch
+    recorded_at    integer not null,            -- when the node stored it, one time for a batch
     node           text    not null,            -- the node that owned the stream's shard
     actor          text    not null,            -- who asked
     correlation_id blob    not null,            -- what belongs together
     causation_id   blob,                        -- the event or command that led to it
     payload        blob    not null,            -- MessagePack map with named fields
-    payload_hash   blob,                        -- filled in by tamper evidence; kept when a payload is archived
-    leaf_hash      blob,                        -- over header, previous leaf of the stream and payload_hash
+    payload_hash   blob    not null,            -- of the payload
+    leaf_hash      blob    not null,            -- over header, previous leaf of the stream and payload_hash
     unique (stream, version)
 ) strict;
 
@@ -34,7 +34,7 @@ create table stream (
     category     text    not null,              -- the part of the name before the first dash
     shard        integer not null,              -- 0 to 255: who may write it, see table shard
     head_version integer not null,              -- the version of its last event
-    leaf_hash    blob                           -- leaf hash of its last event; filled in by tamper evidence
+    leaf_hash    blob    not null               -- leaf hash of its last event
 ) strict, without rowid;
 
 -- The first outcome of every command, so that a repeat is answered and not carried out again.

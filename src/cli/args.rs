@@ -6,7 +6,8 @@ use crate::config::Flag;
 use clap::{Args, Parser, Subcommand};
 
 use super::args_resources::{
-    BookmarksCommand, EventsArgs, ExecutionsCommand, InspectCommand, PipelinesCommand, PluginsCommand,
+    AuditArgs, BookmarksCommand, EventsArgs, ExecutionsCommand, InspectCommand, PipelinesCommand,
+    PluginsCommand, ProjectionsCommand,
 };
 use super::client::DEFAULT_SERVER;
 use super::parameters::{Parameter, parameter};
@@ -72,6 +73,14 @@ pub enum Command {
     /// Bookmarks: how far each step of a pipeline has durably come
     #[command(subcommand)]
     Bookmarks(BookmarksCommand),
+    /// Who asked for what, and what was refused
+    #[command(
+        after_help = "Examples:\n  flexcore audit\n  flexcore audit --outcome refused --from 2026-01-31T00:00:00Z"
+    )]
+    Audit(AuditArgs),
+    /// The read models that lists come from
+    #[command(subcommand)]
+    Projections(ProjectionsCommand),
     /// The operator's view of a running node
     #[command(subcommand)]
     Inspect(InspectCommand),

@@ -4,6 +4,7 @@
 mod apply;
 mod args;
 mod args_resources;
+mod audit;
 mod check;
 mod client;
 mod demo;
@@ -22,6 +23,7 @@ mod parameters;
 mod pipelines;
 mod plugins;
 mod progress;
+mod projections;
 mod refusal;
 mod run;
 mod serve;
@@ -80,6 +82,8 @@ async fn execute(cli: Cli, terminal: &mut Terminal) -> Result<(), Failure> {
         Command::Executions(command) => executions::executions(&client()?, terminal, command).await,
         Command::Events(args) => events::events(&client()?, terminal, args).await,
         Command::Bookmarks(command) => pipelines::bookmarks(&client()?, terminal, command).await,
+        Command::Audit(args) => audit::audit(&client()?, terminal, args).await,
+        Command::Projections(command) => projections::projections(&client()?, terminal, command).await,
         Command::Inspect(command) => inspect::inspect(&client()?, terminal, command).await,
     }
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use flexcore_actors::ports::clock::System;
-use flexcore_actors::ports::{Clock, EventStore, LogStore};
+use flexcore_actors::ports::{Clock, EventStore, LogStore, ReadModels};
 use flexcore_actors::runtime::api::Api;
 use flexcore_actors::runtime::node::{Loss, Node as Runtime, Ports};
 use tokio::task::JoinHandle;
@@ -28,7 +28,7 @@ use crate::plugins::{LocalHost, Settings};
 use crate::postgres::PostgresStore;
 use crate::sandbox::Launcher;
 use crate::sandbox::programs::{OWN_PROGRAMS, locate};
-use crate::sqlite::SqliteStore;
+use crate::sqlite::{SqliteReadModels, SqliteStore};
 
 /// Where the address that a node listens on is written, below its data directory: it may have been given port 0.
 pub const ADDRESS_FILE: &str = "http.address";
@@ -55,10 +55,10 @@ pub async fn start(config: &Config) -> anyhow::Result<Node> {
     let listener = http::bind(config.http_listen).await?;
     let address = listener.local_addr().context("the listener has no address")?;
     let clock: Arc<dyn Clock> = Arc::new(System);
-    let store = open_store(config, &data_dir, &clock).await?;
+    let (store, read_models) = open_store(config, &data_dir).await?;
     let logs: Arc<dyn LogStore> = Arc::new(FileLogs::open(&data_dir)?);
     let host = host(&data_dir, presence, &logs, &clock)?;
-    let ports = Ports { store, host: Arc::new(host), logs, clock, ids: Arc::new(System) };
+    let ports = Ports { store, read_models, host: Arc::new(host), logs, clock, ids: Arc::new(System) };
     let runtime = Runtime::start(config.node_name.as_str(), ports).await?;
     let api = runtime.api();
     let gateway_shutdown = CancellationToken::new();
@@ -112,22 +112,29 @@ fn make_data_dir(path: &Path) -> anyhow::Result<PathBuf> {
 async fn open_store(
     config: &Config,
     data_dir: &Path,
-    clock: &Arc<dyn Clock>,
-) -> anyhow::Result<Arc<dyn EventStore>> {
+) -> anyhow::Result<(Arc<dyn EventStore>, Arc<dyn ReadModels>)> {
     let Some(url) = &config.database_url else {
         let path = data_dir.join("flexcore.db");
         let open = {
-            let (path, clock) = (path.clone(), Arc::clone(clock));
-            tokio::task::spawn_blocking(move || SqliteStore::open(path, clock))
+            let path = path.clone();
+            tokio::task::spawn_blocking(move || SqliteStore::open(path))
         };
         let store =
             open.await?.with_context(|| format!("the embedded store {} cannot be opened", path.display()))?;
-        return Ok(Arc::new(store));
+        let path = data_dir.join("read-models.db");
+        let open = {
+            let path = path.clone();
+            tokio::task::spawn_blocking(move || SqliteReadModels::open(path))
+        };
+        let read_models =
+            open.await?.with_context(|| format!("the read models {} cannot be opened", path.display()))?;
+        return Ok((Arc::new(store), Arc::new(read_models)));
     };
     let store = PostgresStore::connect(url.reveal())
         .await
         .context("database.url: the event store cannot be opened")?;
-    Ok(Arc::new(store))
+    let read_models = store.read_models().context("database.url: the read models cannot be opened")?;
+    Ok((Arc::new(store), Arc::new(read_models)))
 }
 
 /// What starts programs, under the launcher at `jailer`; each launcher keeps `presence` open until it has ended.

@@ -1,8 +1,9 @@
 //! A batch as the columns that `flexcore_append` takes, and its answer as outcomes. No connection.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use flexcore_actors::domain::ids::{Epoch, Position, StreamId, Version};
+use flexcore_actors::ports::batch::Batch;
 use flexcore_actors::ports::event_store::{Append, AppendOutcome, Committed};
 use jiff::Timestamp;
 use tokio_postgres::Row;
@@ -12,16 +13,21 @@ use uuid::Uuid;
 use super::value;
 
 /// How many parameters the function takes.
-pub(super) const PARAMETERS: usize = 30;
+pub(super) const PARAMETERS: usize = 38;
 /// The call; the parameters are numbered in the order of [`Columns::parameters`].
 pub(super) const CALL: &str = "select code, unit, part, number, events, first_version, at, answer \
      from flexcore_append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, \
-     $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30)";
+     $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38)";
 
 /// The columns of some units of a batch.
-#[derive(Default)]
 pub(super) struct Columns<'a> {
-    units: UnitColumns<'a>,
+    node: &'a str,
+    at: Timestamp,
+    /// The leaf hashes of all events, one after the other.
+    leaves: Vec<u8>,
+    units: Vec<Unit<'a>>,
+    commands: CommandColumns<'a>,
+    unnamed: UnnamedColumns,
     parts: PartColumns<'a>,
     events: EventColumns<'a>,
     claims: Claims,
@@ -29,16 +35,31 @@ pub(super) struct Columns<'a> {
     wakeup_dues: Vec<Option<Timestamp>>,
 }
 
+/// What the outcome of a unit is made of.
+struct Unit<'a> {
+    append: &'a Append,
+    /// Events of this batch up to and with the unit.
+    last: u64,
+}
+
 #[derive(Default)]
-struct UnitColumns<'a> {
+struct CommandColumns<'a> {
+    unit: Vec<i32>,
     stream: Vec<&'a str>,
-    command: Vec<Uuid>,
+    id: Vec<Uuid>,
     hash: Vec<&'a [u8]>,
     answer: Vec<&'a [u8]>,
     first: Vec<i64>,
     events: Vec<i32>,
-    /// Events of this batch up to and with the unit.
     last: Vec<i64>,
+}
+
+/// Units without a command, which are known by their first event.
+#[derive(Default)]
+struct UnnamedColumns {
+    unit: Vec<i32>,
+    /// Its place among the events, from 1.
+    event: Vec<i64>,
 }
 
 #[derive(Default)]
@@ -50,6 +71,7 @@ struct PartColumns<'a> {
     epoch: Vec<i64>,
     expected: Vec<i64>,
     events: Vec<i32>,
+    leaf: Vec<Option<&'a [u8]>>,
     /// How many of them get their first events, and how many further ones.
     begin: i32,
     go_on: i32,
@@ -61,24 +83,21 @@ struct PartColumns<'a> {
 struct Claims {
     shards: Vec<i16>,
     epochs: Vec<i64>,
-    /// Their places, from 1.
-    places: HashMap<(i16, i64), i32>,
+    known: HashSet<(i16, i64)>,
 }
 
 impl Claims {
-    fn place(&mut self, shard: i16, epoch: i64) -> i32 {
-        *self.places.entry((shard, epoch)).or_insert_with(|| {
+    fn add(&mut self, shard: i16, epoch: i64) {
+        if self.known.insert((shard, epoch)) {
             self.shards.push(shard);
             self.epochs.push(epoch);
-            value::count(self.shards.len())
-        })
+        }
     }
 }
 
 #[derive(Default)]
 struct EventColumns<'a> {
     stream: Vec<&'a str>,
-    claim: Vec<i32>,
     version: Vec<i64>,
     id: Vec<Uuid>,
     kind: Vec<&'static str>,
@@ -87,16 +106,30 @@ struct EventColumns<'a> {
     correlation: Vec<Uuid>,
     causation: Vec<Option<Uuid>>,
     payload: Vec<&'a [u8]>,
+    payload_hash: Vec<&'a [u8]>,
+    leaf: Vec<&'a [u8]>,
 }
 
 impl<'a> Columns<'a> {
-    /// Lays out units in their order.
-    pub(super) fn of(units: impl IntoIterator<Item = &'a Append>) -> Self {
-        let mut columns = Self::default();
+    /// Lays out units of a batch, given by their places in it, in order.
+    pub(super) fn of(batch: &'a Batch, units: impl IntoIterator<Item = usize>) -> Self {
+        let mut columns = Self {
+            node: batch.node(),
+            at: value::time(batch.at()),
+            leaves: Vec::new(),
+            units: Vec::new(),
+            commands: CommandColumns::default(),
+            unnamed: UnnamedColumns::default(),
+            parts: PartColumns::default(),
+            events: EventColumns::default(),
+            claims: Claims::default(),
+            wakeup_streams: Vec::new(),
+            wakeup_dues: Vec::new(),
+        };
         let mut wakeups = HashMap::new();
         for unit in units {
-            columns.unit(unit);
-            for wakeup in &unit.wakeups {
+            columns.unit(batch, unit);
+            for wakeup in &batch.units()[unit].wakeups {
                 // of several for one stream the last counts
                 wakeups.insert(wakeup.stream.as_str(), wakeup.due.map(value::time));
             }
@@ -105,16 +138,35 @@ impl<'a> Columns<'a> {
         columns
     }
 
-    fn unit(&mut self, unit: &'a Append) {
-        let number = value::count(self.units.stream.len());
+    fn unit(&mut self, batch: &'a Batch, place: usize) {
+        let append = &batch.units()[place];
+        let number = value::count(self.units.len());
         let before = self.events.id.len();
-        let mut first = 0;
-        for part in &unit.streams {
-            if part.stream == unit.command.stream {
-                first = value::integer(part.expected.0);
-            }
+        self.parts(batch, place, number);
+        self.events(batch, place);
+        let last = self.events.id.len() as u64;
+        if let Some(command) = &append.command {
+            let commands = &mut self.commands;
+            commands.unit.push(number);
+            commands.stream.push(append.own().stream.as_str());
+            commands.id.push(command.id.0);
+            commands.hash.push(&command.request_hash);
+            commands.answer.push(&command.answer);
+            commands.first.push(value::integer(append.own().expected.0));
+            commands.events.push(value::count(append.events()));
+            commands.last.push(value::integer(last));
+        } else if append.events() > 0 {
+            self.unnamed.unit.push(number);
+            self.unnamed.event.push(value::rows(before + 1));
+        }
+        self.units.push(Unit { append, last });
+    }
+
+    fn parts(&mut self, batch: &'a Batch, place: usize, number: i32) {
+        let mut heads = batch.heads(place);
+        for part in &batch.units()[place].streams {
             let (shard, epoch) = (i16::from(part.stream.shard().0), value::integer(part.epoch.0));
-            let claim = self.claims.place(shard, epoch);
+            self.claims.add(shard, epoch);
             let parts = &mut self.parts;
             match (part.events.is_empty(), part.expected.0) {
                 (true, _) => {}
@@ -128,42 +180,48 @@ impl<'a> Columns<'a> {
             parts.epoch.push(epoch);
             parts.expected.push(value::integer(part.expected.0));
             parts.events.push(value::count(part.events.len()));
+            let leaf = if part.events.is_empty() { None } else { heads.next() };
+            parts.leaf.push(leaf.map(|(_, leaf)| &leaf.0[..]));
             parts.ids.push(&part.stream);
-            for (added, event) in (1..).zip(&part.events) {
-                let events = &mut self.events;
-                events.stream.push(part.stream.as_str());
-                events.claim.push(claim);
-                events.version.push(value::integer(part.expected.0).saturating_add(added));
-                events.id.push(event.id.0);
-                events.kind.push(event.kind);
-                events.schema.push(i32::from(event.schema_version));
-                events.actor.push(&unit.origin.actor);
-                events.correlation.push(unit.origin.correlation_id.0);
-                events.causation.push(unit.origin.causation_id);
-                events.payload.push(&event.payload);
-            }
         }
-        let units = &mut self.units;
-        units.stream.push(unit.command.stream.as_str());
-        units.command.push(unit.command.id.0);
-        units.hash.push(&unit.command.request_hash);
-        units.answer.push(&unit.command.answer);
-        units.first.push(first);
-        units.events.push(value::count(self.events.id.len() - before));
-        units.last.push(value::integer(self.events.id.len() as u64));
+    }
+
+    fn events(&mut self, batch: &'a Batch, place: usize) {
+        let origin = &batch.units()[place].origin;
+        for (stream, version, event, hashes) in batch.events(place) {
+            self.leaves.extend(hashes.leaf.0);
+            let events = &mut self.events;
+            events.stream.push(stream.as_str());
+            events.version.push(value::integer(version.0));
+            events.id.push(event.id.0);
+            events.kind.push(event.kind);
+            events.schema.push(i32::from(event.schema_version));
+            events.actor.push(&origin.actor);
+            events.correlation.push(origin.correlation_id.0);
+            events.causation.push(origin.causation_id);
+            events.payload.push(&event.payload);
+            events.payload_hash.push(&hashes.payload);
+            events.leaf.push(&hashes.leaf.0);
+        }
     }
 
     /// The parameters of [`CALL`].
     pub(super) fn parameters(&self) -> [&(dyn ToSql + Sync); PARAMETERS] {
-        let (u, s, e) = (&self.units, &self.parts, &self.events);
+        let (c, s, e) = (&self.commands, &self.parts, &self.events);
         [
-            &u.stream,
-            &u.command,
-            &u.hash,
-            &u.answer,
-            &u.first,
-            &u.events,
-            &u.last,
+            &self.node,
+            &self.at,
+            &self.leaves,
+            &c.unit,
+            &c.stream,
+            &c.id,
+            &c.hash,
+            &c.answer,
+            &c.first,
+            &c.events,
+            &c.last,
+            &self.unnamed.unit,
+            &self.unnamed.event,
             &s.unit,
             &s.stream,
             &s.category,
@@ -171,12 +229,12 @@ impl<'a> Columns<'a> {
             &s.epoch,
             &s.expected,
             &s.events,
+            &s.leaf,
             &s.begin,
             &s.go_on,
             &self.claims.shards,
             &self.claims.epochs,
             &e.stream,
-            &e.claim,
             &e.version,
             &e.id,
             &e.kind,
@@ -185,6 +243,8 @@ impl<'a> Columns<'a> {
             &e.correlation,
             &e.causation,
             &e.payload,
+            &e.payload_hash,
+            &e.leaf,
             &self.wakeup_streams,
             &self.wakeup_dues,
         ]
@@ -193,12 +253,12 @@ impl<'a> Columns<'a> {
     /// What the function answered: the outcome of each unit, `None` for those that nothing speaks against but that
     /// were not stored, because others of the batch were refused.
     pub(super) fn outcomes(&self, rows: &[Row]) -> Result<Vec<Option<AppendOutcome>>, tokio_postgres::Error> {
-        let mut outcomes = vec![None; self.units.stream.len()];
+        let mut outcomes = vec![None; self.units.len()];
         if let [row] = rows
             && row.try_get::<_, i32>("code")? == 0
         {
-            let (before, at) = (value::counter(row, "number")?, row.try_get("at")?);
-            return Ok((0..outcomes.len()).map(|unit| Some(self.committed(unit, before, at))).collect());
+            let before = value::counter(row, "number")?;
+            return Ok(self.units.iter().map(|unit| Some(self.committed(unit, before))).collect());
         }
         let mut weights = vec![(i32::MAX, i64::MAX); outcomes.len()];
         for row in rows {
@@ -209,28 +269,34 @@ impl<'a> Columns<'a> {
                 && (code, part) < *weight
             {
                 *weight = (code, part);
-                outcomes[unit] = Some(self.refused(row, code, part)?);
+                outcomes[unit] = Some(self.refused(row, unit, code, part)?);
             }
         }
         Ok(outcomes)
     }
 
-    fn committed(&self, unit: usize, before: u64, at: Timestamp) -> AppendOutcome {
-        let units = &self.units;
+    fn committed(&self, unit: &Unit<'_>, before: u64) -> AppendOutcome {
         AppendOutcome::Committed(Committed {
-            first_version: Version(units.first[unit].unsigned_abs()),
-            events: units.events[unit].unsigned_abs(),
-            position: Position(before + units.last[unit].unsigned_abs()),
-            at,
-            answer: bytes::Bytes::copy_from_slice(units.answer[unit]),
+            first_version: unit.append.own().expected,
+            events: events(unit.append),
+            position: Position(before + unit.last),
+            at: self.at,
+            answer: unit.append.command.as_ref().map(|c| c.answer.clone()).unwrap_or_default(),
         })
     }
 
-    fn refused(&self, row: &Row, code: i32, part: i64) -> Result<AppendOutcome, tokio_postgres::Error> {
+    fn refused(
+        &self,
+        row: &Row,
+        unit: usize,
+        code: i32,
+        part: i64,
+    ) -> Result<AppendOutcome, tokio_postgres::Error> {
         let stream = || {
             let index = usize::try_from(part - 1).expect("the function numbers parts from 1");
             self.parts.ids[index]
         };
+        let append = self.units[unit].append;
         Ok(match code {
             1 => AppendOutcome::Duplicate(Committed {
                 first_version: Version(value::counter(row, "first_version")?),
@@ -240,7 +306,14 @@ impl<'a> Columns<'a> {
                 answer: value::bytes(row, "answer")?,
             }),
             2 => AppendOutcome::CommandReused,
-            3 => AppendOutcome::Fenced {
+            3 => AppendOutcome::Duplicate(Committed {
+                first_version: append.own().expected,
+                events: events(append),
+                position: Position(value::counter(row, "number")? + u64::from(events(append)) - 1),
+                at: row.try_get("at")?,
+                answer: bytes::Bytes::new(),
+            }),
+            4 => AppendOutcome::Fenced {
                 shard: stream().shard(),
                 current: Epoch(value::counter(row, "number")?),
             },
@@ -250,4 +323,8 @@ impl<'a> Columns<'a> {
             },
         })
     }
+}
+
+fn events(unit: &Append) -> u32 {
+    value::count(unit.events()).unsigned_abs()
 }

@@ -66,7 +66,11 @@ pub(super) fn reader(config: &Config) -> Config {
 /// Settings of connections that lists are read on. A list's statement is planned for the values it has: a plan for any
 /// values might sort a whole table.
 pub(super) fn lists(config: &Config) -> Config {
-    let options = [("statement_timeout", &*millis(READ_TIMEOUT)), ("plan_cache_mode", "force_custom_plan"), ("jit", "off")];
+    let options = [
+        ("statement_timeout", &*millis(READ_TIMEOUT)),
+        ("plan_cache_mode", "force_custom_plan"),
+        ("jit", "off"),
+    ];
     with_options(config, &options)
 }
 

@@ -1,8 +1,9 @@
-//! The event store in PostgreSQL: the truth of a cluster. One connection writes, a pool reads; every wait has a
-//! bound. What a batch means is decided inside the database by `flexcore_append` (see `migrations/postgres`), so
+//! The event store in PostgreSQL: the truth of a cluster. One connection writes, one listens, a pool reads;
+//! every wait has a bound. What a batch means is decided inside the database by `flexcore_append` (see `migrations/postgres`), so
 //! that its lock is never held across a round trip. Nothing here knows SQLite, and no URL or password is ever part
 //! of a message.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::{
@@ -10,17 +11,22 @@ use deadpool_postgres::{
 };
 use flexcore_actors::domain::event::RecordedEvent;
 use flexcore_actors::domain::ids::{Category, CommandId, Epoch, Position, StreamId, Version};
+use flexcore_actors::ports::batch::Batch;
 use flexcore_actors::ports::event_store::{
-    Append, AppendOutcome, EventFilter, StoreError, StoredCommand, StreamOrder, Wakeup,
+    AppendOutcome, EventFilter, StoreError, StoredCommand, StreamOrder, Wakeup,
 };
-use flexcore_actors::ports::{BoxFuture, EventStore, batch};
+use flexcore_actors::ports::head::Head;
+use flexcore_actors::ports::{BoxFuture, EventStore};
+use tokio::sync::watch;
 use tokio_postgres::{Config, NoTls};
 
+use self::listener::Listener;
 use self::writer::Writer;
 
 mod columns;
 mod config;
 mod error;
+mod listener;
 mod migrate;
 mod read_models;
 mod reads;
@@ -40,6 +46,8 @@ pub struct PostgresStore {
     config: Config,
     readers: Pool,
     writer: Writer,
+    head: Arc<Head>,
+    _listener: Listener,
 }
 
 impl PostgresStore {
@@ -60,9 +68,17 @@ impl PostgresStore {
     pub async fn connect_with(config: Config) -> Result<Self, StoreError> {
         let config = config::common(config)?;
         migrate::run(&config).await?;
-        let readers = pool(config::reader(&config), READERS)?;
-        let writer = Writer::new(config::writer(&config));
-        Ok(Self { config, readers, writer })
+        let reader = config::reader(&config);
+        let head = Arc::new(Head::new(Position(0)));
+        let store = Self {
+            readers: pool(reader.clone(), READERS)?,
+            writer: Writer::new(config::writer(&config)),
+            head: Arc::clone(&head),
+            _listener: Listener::start(reader, head),
+            config,
+        };
+        store.head.raise(store.head().await?);
+        Ok(store)
     }
 
     /// The read models in the same database.
@@ -115,10 +131,15 @@ fn no_reader(operation: &'static str, error: PoolError) -> StoreError {
 }
 
 impl EventStore for PostgresStore {
-    fn append<'a>(&'a self, units: &'a [Append]) -> BoxFuture<'a, Result<Vec<AppendOutcome>, StoreError>> {
+    fn append(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<Vec<AppendOutcome>, StoreError>> {
         Box::pin(async move {
-            batch::check(units)?;
-            if units.is_empty() { Ok(Vec::new()) } else { self.writer.append(units).await }
+            if batch.units().is_empty() {
+                return Ok(Vec::new());
+            }
+            let outcomes = self.writer.append(&batch).await?;
+            // readers of this node need not wait for the notification
+            self.head.raise_by(&outcomes);
+            Ok(outcomes)
         })
     }
 
@@ -173,5 +194,9 @@ impl EventStore for PostgresStore {
 
     fn head(&self) -> BoxFuture<'_, Result<Position, StoreError>> {
         Box::pin(self.read("head", reads::head))
+    }
+
+    fn head_changes(&self) -> watch::Receiver<Position> {
+        self.head.changes()
     }
 }

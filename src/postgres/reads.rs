@@ -5,6 +5,7 @@ use flexcore_actors::domain::event::{Origin, RecordedEvent};
 use flexcore_actors::domain::ids::{
     Category, CommandId, CorrelationId, EventId, Position, StreamId, Version,
 };
+use flexcore_actors::domain::integrity::leaf::{EventHashes, LeafHash};
 use flexcore_actors::ports::batch::next_micro;
 use flexcore_actors::ports::event_store::{Committed, EventFilter, StoredCommand, StreamOrder, Wakeup};
 use tokio_postgres::types::ToSql;
@@ -14,7 +15,7 @@ use super::value;
 
 /// Read by [`event`].
 const EVENT: &str = "id, stream, version, position, kind, schema_version, recorded_at, node, actor, \
-                     correlation_id, causation_id, payload";
+                     correlation_id, causation_id, payload, payload_hash, leaf_hash";
 
 /// Events of one stream.
 pub(super) async fn stream(
@@ -45,16 +46,23 @@ pub(super) async fn all(
     let to = filter.to.map(|time| value::time(next_micro(time)));
     let mut sql = format!("select {EVENT} from event where position > $1");
     let mut bound: Vec<&(dyn ToSql + Sync)> = vec![&after, &limit];
+    let kind: Option<&(dyn ToSql + Sync)> = match &filter.kinds[..] {
+        [] => None,
+        [one] => Some(one),
+        _ => Some(&filter.kinds),
+    };
+    let is_kind = if filter.kinds.len() > 1 { "kind = any($)" } else { "kind = $" };
     let parts: [(&str, Option<&(dyn ToSql + Sync)>); 4] = [
-        ("stream =", name.as_ref().map(|v| v as _)),
-        ("kind =", filter.kind.as_ref().map(|v| v as _)),
-        ("recorded_at >=", from.as_ref().map(|v| v as _)),
-        ("recorded_at <", to.as_ref().map(|v| v as _)),
+        ("stream = $", name.as_ref().map(|v| v as _)),
+        (is_kind, kind),
+        ("recorded_at >= $", from.as_ref().map(|v| v as _)),
+        ("recorded_at < $", to.as_ref().map(|v| v as _)),
     ];
     for (condition, value) in parts {
         if let Some(value) = value {
             bound.push(value);
-            sql.push_str(&format!(" and {condition} ${}", bound.len()));
+            sql.push_str(" and ");
+            sql.push_str(&condition.replace('$', &format!("${}", bound.len())));
         }
     }
     sql.push_str(if name.is_some() { " order by version limit $2" } else { " order by position limit $2" });
@@ -151,5 +159,9 @@ fn event(row: &Row) -> Result<RecordedEvent, Error> {
             causation_id: row.try_get("causation_id")?,
         },
         payload: value::bytes(row, "payload")?,
+        hashes: EventHashes {
+            payload: value::digest(row, "payload_hash")?,
+            leaf: LeafHash(value::digest(row, "leaf_hash")?),
+        },
     })
 }

@@ -2,10 +2,13 @@
 //! locked across a round trip. A connection that failed is dropped and made again, with a bound; what had been sent
 //! on it is answered as unknown, never sent again from here: that is the committer's to do.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use flexcore_actors::domain::ids::Epoch;
-use flexcore_actors::ports::event_store::{Append, AppendOutcome, StoreError};
+use flexcore_actors::ports::batch::Batch;
+use flexcore_actors::ports::event_store::{AppendOutcome, StoreError};
 use tokio::sync::Mutex;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config, Row, Statement};
@@ -27,15 +30,16 @@ const PARTITION: u64 = 25_000_000;
 /// The writing side.
 pub(super) struct Writer {
     config: Config,
-    session: Mutex<Option<Session>>,
+    session: Mutex<Option<Arc<Session>>>,
 }
 
+/// A connection; calls that overlap are sent one behind the other and carried out in that order.
 struct Session {
     client: Client,
     append: Statement,
     claim_all: Statement,
     /// The position from which the partition after the next has to be made.
-    partitions_until: u64,
+    partitions_until: AtomicU64,
 }
 
 impl Writer {
@@ -44,21 +48,19 @@ impl Writer {
         Self { config, session: Mutex::new(None) }
     }
 
-    /// Stores a batch that was checked. What is refused is taken out and the rest sent again, so that every unit
-    /// has its outcome and the good ones are stored in one transaction.
-    pub(super) async fn append(&self, batch: &[Append]) -> Result<Vec<AppendOutcome>, StoreError> {
+    /// Stores a batch. What is refused is taken out and the rest sent again, so that every unit has its outcome and
+    /// the good ones are stored in one transaction.
+    pub(super) async fn append(&self, batch: &Batch) -> Result<Vec<AppendOutcome>, StoreError> {
         const OPERATION: &str = "append";
-        let mut outcomes: Vec<Option<AppendOutcome>> = vec![None; batch.len()];
-        let mut slot = self.session.lock().await;
+        let mut outcomes: Vec<Option<AppendOutcome>> = vec![None; batch.units().len()];
         for _ in 0..ROUNDS {
-            let open: Vec<usize> = (0..batch.len()).filter(|&unit| outcomes[unit].is_none()).collect();
+            let open: Vec<usize> = (0..outcomes.len()).filter(|&unit| outcomes[unit].is_none()).collect();
             if open.is_empty() {
                 break;
             }
-            let columns = Columns::of(open.iter().map(|&unit| &batch[unit]));
-            let session = self.ready(&mut slot, OPERATION).await?;
-            let call = session.append.clone();
-            let rows = ask(&mut slot, &call, &columns.parameters(), OPERATION).await?;
+            let columns = Columns::of(batch, open.iter().copied());
+            let session = self.ready(OPERATION).await?;
+            let rows = self.ask(&session, &session.append, &columns.parameters(), OPERATION).await?;
             let answered = columns.outcomes(&rows).map_err(|e| StoreError::Failed {
                 operation: "read the answer of append",
                 source: Box::new(e),
@@ -66,8 +68,6 @@ impl Writer {
             for (unit, outcome) in open.into_iter().zip(answered) {
                 outcomes[unit] = outcome;
             }
-        }
-        if let Some(session) = slot.as_mut() {
             session.keep_partitions_ahead(&outcomes).await;
         }
         let all: Option<Vec<AppendOutcome>> = outcomes.into_iter().collect();
@@ -80,24 +80,42 @@ impl Writer {
     /// Takes all shards for a node.
     pub(super) async fn claim_all(&self, node: &str) -> Result<Vec<Epoch>, StoreError> {
         const OPERATION: &str = "claim_all";
-        let mut slot = self.session.lock().await;
-        let call = self.ready(&mut slot, OPERATION).await?.claim_all.clone();
-        let rows = ask(&mut slot, &call, &[&node], OPERATION).await?;
+        let session = self.ready(OPERATION).await?;
+        let rows = self.ask(&session, &session.claim_all, &[&node], OPERATION).await?;
         let epochs: Result<_, _> = rows.iter().map(|row| value::counter(row, "epoch").map(Epoch)).collect();
         epochs.map_err(|e| error::not_stored(OPERATION, e))
     }
 
     /// The session, made again when it is gone.
-    async fn ready<'a>(
-        &self,
-        slot: &'a mut Option<Session>,
-        operation: &'static str,
-    ) -> Result<&'a Session, StoreError> {
-        if slot.as_ref().is_none_or(|session| session.client.is_closed()) {
-            *slot = None;
-            *slot = Some(self.connect(operation).await?);
+    async fn ready(&self, operation: &'static str) -> Result<Arc<Session>, StoreError> {
+        let mut slot = self.session.lock().await;
+        if let Some(session) = slot.as_ref().filter(|session| !session.client.is_closed()) {
+            return Ok(Arc::clone(session));
         }
-        Ok(slot.as_ref().expect("made above"))
+        *slot = None;
+        let session = Arc::new(self.connect(operation).await?);
+        *slot = Some(Arc::clone(&session));
+        Ok(session)
+    }
+
+    /// Sends a statement. When the connection ends or stays silent, the session is given up and the outcome unknown.
+    async fn ask(
+        &self,
+        session: &Arc<Session>,
+        statement: &Statement,
+        parameters: &[&(dyn ToSql + Sync)],
+        operation: &'static str,
+    ) -> Result<Vec<Row>, StoreError> {
+        let patience = APPEND_TIMEOUT + ANSWER_GRACE;
+        let failed = match tokio::time::timeout(patience, session.client.query(statement, parameters)).await {
+            Ok(Ok(rows)) => return Ok(rows),
+            Ok(Err(e)) if !error::ends_connection(&e) => return Err(error::after_sending(operation, e)),
+            Ok(Err(e)) => error::after_sending(operation, e),
+            Err(_) => StoreError::Unknown { operation, source: error::too_slow(patience) },
+        };
+        // another call may have replaced it already
+        self.session.lock().await.take_if(|current| Arc::ptr_eq(current, session));
+        Err(failed)
     }
 
     async fn connect(&self, operation: &'static str) -> Result<Session, StoreError> {
@@ -115,25 +133,6 @@ impl Writer {
             }
         }
     }
-}
-
-/// Sends a statement. When the connection ends or stays silent, the session is given up and the outcome unknown.
-async fn ask(
-    slot: &mut Option<Session>,
-    statement: &Statement,
-    parameters: &[&(dyn ToSql + Sync)],
-    operation: &'static str,
-) -> Result<Vec<Row>, StoreError> {
-    let session = slot.as_ref().expect("the caller has made it ready");
-    let patience = APPEND_TIMEOUT + ANSWER_GRACE;
-    let failed = match tokio::time::timeout(patience, session.client.query(statement, parameters)).await {
-        Ok(Ok(rows)) => return Ok(rows),
-        Ok(Err(e)) if !error::ends_connection(&e) => return Err(error::after_sending(operation, e)),
-        Ok(Err(e)) => error::after_sending(operation, e),
-        Err(_) => StoreError::Unknown { operation, source: error::too_slow(patience) },
-    };
-    *slot = None;
-    Err(failed)
 }
 
 impl Session {
@@ -157,20 +156,22 @@ impl Session {
                 return Err(StoreError::Unavailable { operation, source: error::too_slow(APPEND_TIMEOUT) });
             }
         };
-        Ok(Self { client, append, claim_all, partitions_until: 0 })
+        Ok(Self { client, append, claim_all, partitions_until: AtomicU64::new(0) })
     }
 
     /// After a batch that reached a new partition, makes the one after it. A failure is not the batch's: it is
     /// tried again after the next one, and there is a whole partition left to go.
-    async fn keep_partitions_ahead(&mut self, outcomes: &[Option<AppendOutcome>]) {
+    async fn keep_partitions_ahead(&self, outcomes: &[Option<AppendOutcome>]) {
         let position = outcomes.iter().flatten().filter_map(|outcome| match outcome {
             AppendOutcome::Committed(committed) => Some(committed.position.0),
             _ => None,
         });
-        let Some(last) = position.max().filter(|&last| last >= self.partitions_until) else { return };
+        let Some(last) = position.max().filter(|&last| last >= self.partitions_until.load(Relaxed)) else {
+            return;
+        };
         let make = format!("select flexcore_add_partitions({last})");
         match tokio::time::timeout(APPEND_TIMEOUT, self.client.batch_execute(&make)).await {
-            Ok(Ok(())) => self.partitions_until = (last / PARTITION + 1) * PARTITION,
+            Ok(Ok(())) => self.partitions_until.store((last / PARTITION + 1) * PARTITION, Relaxed),
             Ok(Err(error)) => {
                 tracing::error!(%error, last, "cannot make the next partition of the event table")
             }

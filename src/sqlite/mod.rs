@@ -8,11 +8,14 @@ use std::time::Duration;
 
 use flexcore_actors::domain::event::RecordedEvent;
 use flexcore_actors::domain::ids::{Category, CommandId, Epoch, Position, StreamId, Version};
+use flexcore_actors::ports::batch::Batch;
 use flexcore_actors::ports::event_store::{
-    Append, AppendOutcome, EventFilter, StoreError, StoredCommand, StreamOrder, Wakeup,
+    AppendOutcome, EventFilter, StoreError, StoredCommand, StreamOrder, Wakeup,
 };
-use flexcore_actors::ports::{BoxFuture, Clock, EventStore, batch};
+use flexcore_actors::ports::head::Head;
+use flexcore_actors::ports::{BoxFuture, EventStore};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use tokio::sync::watch;
 
 use self::readers::Readers;
 use self::writer::Writer;
@@ -45,6 +48,7 @@ pub struct SqliteStore {
     // the readers are closed first, so that the writer's close ends the write-ahead log
     readers: Readers,
     writer: Writer,
+    head: Arc<Head>,
 }
 
 impl SqliteStore {
@@ -54,7 +58,7 @@ impl SqliteStore {
     /// # Errors
     /// When the folder does not exist or may not be written, the file is not a database or another program holds
     /// it, or a newer version of FlexCore has migrated it.
-    pub fn open(path: impl AsRef<Path>, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         let path = path.as_ref();
         let mut connection =
             open_writable(path).map_err(|e| error::not_stored("open the store's file", e))?;
@@ -62,11 +66,13 @@ impl SqliteStore {
             operation: "migrate the store's file",
             source: Box::new(source),
         })?;
-        let writer = Writer::start(connection, clock).map_err(|source| StoreError::Failed {
+        let last = reads::head(&connection).map_err(|e| error::not_stored("read the log's head", e))?;
+        let head = Arc::new(Head::new(last));
+        let writer = Writer::start(connection, Arc::clone(&head)).map_err(|source| StoreError::Failed {
             operation: "start the store's writer",
             source: Box::new(source),
         })?;
-        Ok(Self { path: path.to_owned(), readers: Readers::new(path), writer })
+        Ok(Self { path: path.to_owned(), readers: Readers::new(path), writer, head })
     }
 
     /// The file.
@@ -98,10 +104,9 @@ fn open_readable(path: &Path) -> rusqlite::Result<Connection> {
 }
 
 impl EventStore for SqliteStore {
-    fn append<'a>(&'a self, units: &'a [Append]) -> BoxFuture<'a, Result<Vec<AppendOutcome>, StoreError>> {
+    fn append(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<Vec<AppendOutcome>, StoreError>> {
         Box::pin(async move {
-            batch::check(units)?;
-            if units.is_empty() { Ok(Vec::new()) } else { self.writer.append(units.to_vec()).await }
+            if batch.units().is_empty() { Ok(Vec::new()) } else { self.writer.append(batch).await }
         })
     }
 
@@ -161,5 +166,9 @@ impl EventStore for SqliteStore {
 
     fn head(&self) -> BoxFuture<'_, Result<Position, StoreError>> {
         Box::pin(self.readers.read("head", reads::head))
+    }
+
+    fn head_changes(&self) -> watch::Receiver<Position> {
+        self.head.changes()
     }
 }

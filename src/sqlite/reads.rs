@@ -4,6 +4,7 @@ use flexcore_actors::domain::event::{Origin, RecordedEvent};
 use flexcore_actors::domain::ids::{
     Category, CommandId, CorrelationId, EventId, Position, StreamId, Version,
 };
+use flexcore_actors::domain::integrity::leaf::{EventHashes, LeafHash};
 use flexcore_actors::ports::batch::next_micro;
 use flexcore_actors::ports::event_store::{Committed, EventFilter, StoredCommand, StreamOrder, Wakeup};
 use rusqlite::{Connection, OptionalExtension, Result, Row, ToSql, params};
@@ -12,7 +13,7 @@ use super::value;
 
 /// Read by [`event`], in this order.
 const EVENT: &str = "id, stream, version, position, kind, schema_version, recorded_at, node, actor, \
-                     correlation_id, causation_id, payload";
+                     correlation_id, causation_id, payload, payload_hash, leaf_hash";
 
 /// Events of one stream.
 pub(super) fn stream(
@@ -43,9 +44,15 @@ pub(super) fn all(
     let name = filter.stream.as_ref().map(StreamId::as_str);
     let mut sql = format!("select {EVENT} from event where position > :after");
     let mut bound: Vec<(&str, &dyn ToSql)> = vec![(":after", &after), (":limit", &limit)];
+    let several = serde_json::Value::from(filter.kinds.clone()).to_string();
+    let (is_kind, kind): (_, Option<&dyn ToSql>) = match &filter.kinds[..] {
+        [] => ("", None),
+        [one] => (" and kind = :kind", Some(one)),
+        _ => (" and kind in (select value from json_each(:kind))", Some(&several)),
+    };
     let parts: [(&str, &str, Option<&dyn ToSql>); 4] = [
         (" and stream = :stream", ":stream", name.as_ref().map(|v| v as _)),
-        (" and kind = :kind", ":kind", filter.kind.as_ref().map(|v| v as _)),
+        (is_kind, ":kind", kind),
         (" and recorded_at >= :from", ":from", from.as_ref().map(|v| v as _)),
         (" and recorded_at < :to", ":to", to.as_ref().map(|v| v as _)),
     ];
@@ -139,5 +146,6 @@ fn event(row: &Row<'_>) -> Result<RecordedEvent> {
             causation_id: value::optional_uuid(row, 10)?,
         },
         payload: value::bytes(row, 11)?,
+        hashes: EventHashes { payload: row.get(12)?, leaf: LeafHash(row.get(13)?) },
     })
 }

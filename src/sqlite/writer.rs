@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use flexcore_actors::domain::ids::Epoch;
-use flexcore_actors::ports::event_store::{Append, AppendOutcome, StoreError};
-use flexcore_actors::ports::{Clock, batch};
+use flexcore_actors::ports::batch::Batch;
+use flexcore_actors::ports::event_store::{AppendOutcome, StoreError};
+use flexcore_actors::ports::head::Head;
 use rusqlite::{Connection, Transaction};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{append, error, value};
 
-/// Jobs that may wait; the next caller waits for a place. The committer sends one batch at a time.
+/// Jobs that may wait; the next caller waits for a place. The committer sends few batches at a time.
 const QUEUE: usize = 8;
 
 /// The handle of the thread; dropping it waits for the job in hand and closes the file.
@@ -24,23 +25,23 @@ pub(super) struct Writer {
 type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
 enum Job {
-    Append(Vec<Append>, Reply<Vec<AppendOutcome>>),
+    Append(Arc<Batch>, Reply<Vec<AppendOutcome>>),
     ClaimAll(String, Reply<Vec<Epoch>>),
 }
 
 impl Writer {
-    /// Gives the connection to a thread of its own.
-    pub(super) fn start(connection: Connection, clock: Arc<dyn Clock>) -> std::io::Result<Self> {
+    /// Gives the connection to a thread of its own; what it stores raises `head`.
+    pub(super) fn start(connection: Connection, head: Arc<Head>) -> std::io::Result<Self> {
         let (jobs, queue) = mpsc::channel(QUEUE);
         let thread = std::thread::Builder::new()
             .name("sqlite-writer".to_owned())
-            .spawn(move || run(connection, &*clock, queue))?;
+            .spawn(move || run(connection, &head, queue))?;
         Ok(Self { jobs: Some(jobs), thread: Some(thread) })
     }
 
-    /// Stores a batch that was checked.
-    pub(super) async fn append(&self, units: Vec<Append>) -> Result<Vec<AppendOutcome>, StoreError> {
-        self.ask("append", |reply| Job::Append(units, reply)).await
+    /// Stores a batch.
+    pub(super) async fn append(&self, batch: Arc<Batch>) -> Result<Vec<AppendOutcome>, StoreError> {
+        self.ask("append", |reply| Job::Append(batch, reply)).await
     }
 
     /// Takes all shards for a node.
@@ -72,14 +73,16 @@ impl Drop for Writer {
     }
 }
 
-fn run(mut connection: Connection, clock: &dyn Clock, mut queue: mpsc::Receiver<Job>) {
+fn run(mut connection: Connection, head: &Head, mut queue: mpsc::Receiver<Job>) {
     while let Some(job) = queue.blocking_recv() {
         // a caller that has gone does not need the answer
         match job {
-            Job::Append(units, reply) => {
-                let now = batch::whole_micros(clock.now());
-                let _ =
-                    reply.send(transaction(&mut connection, "append", |tx| append::batch(tx, &units, now)));
+            Job::Append(batch, reply) => {
+                let done = transaction(&mut connection, "append", |tx| append::batch(tx, &batch));
+                if let Ok(outcomes) = &done {
+                    head.raise_by(outcomes);
+                }
+                let _ = reply.send(done);
             }
             Job::ClaimAll(node, reply) => {
                 let _ = reply.send(transaction(&mut connection, "claim_all", |tx| claim_all(tx, &node)));

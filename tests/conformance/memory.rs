@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use flexcore_actors::ports::{BoxFuture, EventStore};
+use flexcore_actors::testkit::MemoryStore;
 use flexcore_actors::testkit::conformance::Fixture;
-use flexcore_actors::testkit::{ManualClock, MemoryStore};
 
 pub(crate) struct Memory(Arc<MemoryStore>);
 
 impl Fixture for Memory {
     fn open() -> BoxFuture<'static, Self> {
-        let store = MemoryStore::new(Arc::new(ManualClock::new(1)));
+        let store = MemoryStore::new();
         Box::pin(std::future::ready(Self(Arc::new(store))))
     }
 

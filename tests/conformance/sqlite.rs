@@ -5,7 +5,8 @@ use std::sync::Arc;
 use flexcore::sqlite::SqliteStore;
 use flexcore_actors::domain::ids::{Position, Version};
 use flexcore_actors::ports::event_store::{AppendOutcome, StoreError};
-use flexcore_actors::ports::{BoxFuture, EventStore, clock};
+use flexcore_actors::ports::{BoxFuture, EventStore};
+use flexcore_actors::testkit::MemoryStore;
 use flexcore_actors::testkit::conformance::{Fixture, Writer, pipeline};
 
 pub(crate) struct Sqlite {
@@ -30,7 +31,7 @@ impl Fixture for Sqlite {
 }
 
 fn open(folder: &tempfile::TempDir) -> Result<SqliteStore, StoreError> {
-    SqliteStore::open(folder.path().join("flexcore.db"), Arc::new(clock::System))
+    SqliteStore::open(folder.path().join("flexcore.db"))
 }
 
 flexcore_actors::event_store_conformance!(Sqlite);
@@ -44,12 +45,11 @@ async fn everything_is_there_after_a_restart() {
     let unit = first.unit(&stream, 0, 3);
     let committed = first.commit(&unit).await;
     let log = first.log().await;
-    let ids = Arc::clone(&first.ids);
-    let epochs = first.epochs.clone();
+    // the first store is closed before the file is opened again
+    let closed = first.with(Arc::new(MemoryStore::new()));
     drop(first);
 
-    let again: Arc<dyn EventStore> = Arc::new(open(&folder).unwrap());
-    let writer = Writer { store: again, epochs, ids };
+    let writer = closed.with(Arc::new(open(&folder).unwrap()));
     assert_eq!(writer.append(&unit).await, AppendOutcome::Duplicate(committed));
     assert_eq!(writer.log().await, log);
     let next = writer.commit(&writer.unit(&stream, 3, 1)).await;

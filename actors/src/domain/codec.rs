@@ -80,11 +80,16 @@ pub(super) mod maybe_null {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
     use serde_json::Value;
 
-    pub(in crate::domain) fn serialize<S: Serializer>(value: &Option<Value>, to: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::domain) fn serialize<S: Serializer>(
+        value: &Option<Value>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
         value.as_ref().map(|value| [value]).serialize(to)
     }
 
-    pub(in crate::domain) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Value>, D::Error> {
+    pub(in crate::domain) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<Value>, D::Error> {
         Ok(Option::<[Value; 1]>::deserialize(from)?.map(|[value]| value))
     }
 }

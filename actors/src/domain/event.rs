@@ -5,6 +5,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::ids::{CorrelationId, EventId, Position, StreamId, Version};
+use super::integrity::leaf::EventHashes;
 
 /// Who, and by which chain of causes: the part of an event that does not depend on its type.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +54,8 @@ pub struct RecordedEvent {
     pub origin: Origin,
     /// A MessagePack map with named fields.
     pub payload: Bytes,
+    /// The hashes that were stored with it.
+    pub hashes: EventHashes,
 }
 
 impl RecordedEvent {

@@ -8,6 +8,7 @@ pub mod codec;
 pub mod event;
 pub mod execution;
 pub mod ids;
+pub mod integrity;
 pub mod outcome;
 pub mod pipeline;
 pub mod plugin;

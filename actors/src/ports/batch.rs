@@ -1,12 +1,15 @@
-//! What every event store does to a batch before it stores it, in one place so that all adapters agree: the checks
-//! of its shape and the rounding of times. No I/O, and nothing that depends on what is stored.
+//! A batch of appends as the committer hands it to a store: checked, timed and hashed in one place, so that all
+//! adapters agree. No I/O, and nothing that depends on what is stored.
 
 use std::collections::HashSet;
+use std::ops::Range;
 
 use jiff::Timestamp;
 
-use super::event_store::{Append, StoreError};
-use crate::domain::ids::StreamId;
+use super::event_store::{Append, StreamAppend};
+use crate::domain::event::NewEvent;
+use crate::domain::ids::{StreamId, Version};
+use crate::domain::integrity::leaf::{EventHashes, Header, LeafHash};
 
 /// Most bytes of all payloads of a batch: far more than a group commit needs, and well below what one message to a
 /// database may hold (1 GiB).
@@ -18,11 +21,9 @@ pub enum MalformedBatch {
     /// A stream is written or guarded twice, so its order within the batch would be undefined.
     #[error("stream {0} occurs twice in one batch: put the second unit into the next batch")]
     StreamTwice(StreamId),
-    /// The command's own stream is not among the unit's streams, so nothing would fence the command's row.
-    #[error(
-        "the stream {0} of a command is not among its unit's streams: add it, without events if there are none"
-    )]
-    CommandUnguarded(StreamId),
+    /// A unit names no stream, so nothing would fence it.
+    #[error("a unit names no stream: add the commanded one, without events if there are none")]
+    NoStream,
     /// More bytes than one batch may carry.
     #[error("the payloads of one batch are {0} bytes, more than {MAX_BATCH_BYTES}: split it")]
     TooLarge(usize),
@@ -31,14 +32,112 @@ pub enum MalformedBatch {
     NulInActor(StreamId),
 }
 
-/// Checks the shape of a batch.
-///
-/// # Errors
-/// [`StoreError::Failed`] with the [`MalformedBatch`]; nothing of the batch is stored then.
-pub fn check(batch: &[Append]) -> Result<(), StoreError> {
-    find_fault(batch).map_or(Ok(()), |fault| {
-        Err(StoreError::Failed { operation: "check the batch", source: Box::new(fault) })
-    })
+/// Units that are stored in one transaction, under one node and time, with the hashes of their events.
+#[derive(Debug)]
+pub struct Batch {
+    node: String,
+    at: Timestamp,
+    units: Vec<Append>,
+    hashes: Vec<EventHashes>,
+    /// Where each unit's hashes begin; one more than units.
+    begins: Vec<usize>,
+}
+
+impl Batch {
+    /// Checks the units and computes the hashes of their events. `at` must be later than that of the node's batch
+    /// before: the digest over the log tells commits apart by it.
+    ///
+    /// # Errors
+    /// When the units cannot be stored together, whatever the store holds.
+    pub fn new(node: &str, at: Timestamp, units: Vec<Append>) -> Result<Self, MalformedBatch> {
+        if let Some(fault) = find_fault(&units) {
+            return Err(fault);
+        }
+        let mut batch =
+            Self { node: node.to_owned(), at: whole_micros(at), units, hashes: Vec::new(), begins: vec![0] };
+        for unit in &batch.units {
+            hash_unit(unit, node, batch.at, &mut batch.hashes);
+            batch.begins.push(batch.hashes.len());
+        }
+        Ok(batch)
+    }
+
+    /// The node that stores it.
+    #[must_use]
+    pub fn node(&self) -> &str {
+        &self.node
+    }
+
+    /// When its events are recorded, in whole microseconds.
+    #[must_use]
+    pub const fn at(&self) -> Timestamp {
+        self.at
+    }
+
+    /// The units, in order.
+    #[must_use]
+    pub fn units(&self) -> &[Append] {
+        &self.units
+    }
+
+    /// The hashes of a unit's events, in the order of its streams and their events.
+    #[must_use]
+    pub fn hashes(&self, unit: usize) -> &[EventHashes] {
+        &self.hashes[self.range(unit)]
+    }
+
+    /// The events of a unit in order, each with its version and hashes.
+    pub fn events(&self, unit: usize) -> impl Iterator<Item = (&StreamId, Version, &NewEvent, &EventHashes)> {
+        let parts = self.units[unit].streams.iter();
+        let events = parts.flat_map(|part| {
+            let versions = (1..).map(|n| Version(part.expected.0.saturating_add(n)));
+            versions.zip(&part.events).map(|(version, event)| (&part.stream, version, event))
+        });
+        events
+            .zip(self.hashes(unit))
+            .map(|((stream, version, event), hashes)| (stream, version, event, hashes))
+    }
+
+    /// The streams of a unit that get events, each with its last leaf once the unit is stored.
+    pub fn heads(&self, unit: usize) -> impl Iterator<Item = (&StreamAppend, &LeafHash)> {
+        let mut last = self.begins[unit];
+        self.units[unit].streams.iter().filter_map(move |part| {
+            last += part.events.len();
+            (!part.events.is_empty()).then(|| (part, &self.hashes[last - 1].leaf))
+        })
+    }
+
+    /// The leaf on which the next event of a unit's own stream is chained, once the unit is stored.
+    #[must_use]
+    pub fn own_leaf(&self, unit: usize) -> LeafHash {
+        let own = self.units[unit].own();
+        own.events.len().checked_sub(1).map_or(own.previous, |last| self.hashes(unit)[last].leaf)
+    }
+
+    fn range(&self, unit: usize) -> Range<usize> {
+        self.begins[unit]..self.begins[unit + 1]
+    }
+}
+
+fn hash_unit(unit: &Append, node: &str, at: Timestamp, hashes: &mut Vec<EventHashes>) {
+    for part in &unit.streams {
+        let mut previous = part.previous;
+        for (added, event) in (1..).zip(&part.events) {
+            let header = Header {
+                stream: &part.stream,
+                version: Version(part.expected.0.saturating_add(added)),
+                id: event.id.0,
+                kind: event.kind,
+                schema_version: event.schema_version,
+                recorded_at: at,
+                node,
+                origin: &unit.origin,
+            };
+            let computed = header.hashes(&event.payload, previous);
+            previous = computed.leaf;
+            hashes.push(computed);
+        }
+    }
 }
 
 /// The time cut to whole microseconds: the finest that every adapter keeps.
@@ -65,12 +164,9 @@ fn find_fault(batch: &[Append]) -> Option<MalformedBatch> {
         return Some(MalformedBatch::TooLarge(bytes));
     }
     for unit in batch {
-        let commanded = &unit.command.stream;
-        if !unit.streams.iter().any(|part| part.stream == *commanded) {
-            return Some(MalformedBatch::CommandUnguarded(commanded.clone()));
-        }
+        let Some(own) = unit.streams.first() else { return Some(MalformedBatch::NoStream) };
         if unit.origin.actor.contains('\0') {
-            return Some(MalformedBatch::NulInActor(commanded.clone()));
+            return Some(MalformedBatch::NulInActor(own.stream.clone()));
         }
         if let Some(twice) = unit.streams.iter().find(|part| !seen.insert(&part.stream)) {
             return Some(MalformedBatch::StreamTwice(twice.stream.clone()));
@@ -81,7 +177,67 @@ fn find_fault(batch: &[Append]) -> Option<MalformedBatch> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use uuid::Uuid;
+
     use super::*;
+    use crate::domain::event::Origin;
+    use crate::domain::ids::{CorrelationId, Epoch, EventId, Name};
+
+    fn unit(parts: &[(&str, usize)]) -> Append {
+        let event = |n| NewEvent {
+            id: EventId(Uuid::from_u128(n)),
+            kind: "Tested",
+            schema_version: 1,
+            payload: Bytes::from_static(b"\x80"),
+        };
+        let part = |&(name, events): &(&str, usize)| StreamAppend {
+            stream: StreamId::pipeline(&Name::new(name).unwrap()),
+            epoch: Epoch(1),
+            expected: Version(4),
+            previous: LeafHash([1; 32]),
+            events: (0..events as u128).map(event).collect(),
+        };
+        let correlation_id = CorrelationId(Uuid::nil());
+        let origin = Origin { actor: "user:ada".to_owned(), correlation_id, causation_id: None };
+        Append { command: None, origin, streams: parts.iter().map(part).collect(), wakeups: Vec::new() }
+    }
+
+    fn make(units: Vec<Append>) -> Result<Batch, MalformedBatch> {
+        Batch::new("node-a", Timestamp::UNIX_EPOCH, units)
+    }
+
+    #[test]
+    fn malformed_batches_are_refused() {
+        let a = StreamId::pipeline(&Name::new("a").unwrap());
+        let twice = make(vec![unit(&[("a", 1)]), unit(&[("b", 1), ("a", 0)])]);
+        assert_eq!(twice.unwrap_err(), MalformedBatch::StreamTwice(a.clone()));
+        assert_eq!(make(vec![unit(&[])]).unwrap_err(), MalformedBatch::NoStream);
+        let mut nul = unit(&[("a", 1)]);
+        nul.origin.actor = "user:\0".to_owned();
+        assert_eq!(make(vec![nul]).unwrap_err(), MalformedBatch::NulInActor(a));
+        let mut large = unit(&[("a", 2)]);
+        for event in &mut large.streams[0].events {
+            event.payload = Bytes::from_static(&[0; MAX_BATCH_BYTES / 2 + 1]);
+        }
+        assert!(matches!(make(vec![large]), Err(MalformedBatch::TooLarge(_))));
+    }
+
+    #[test]
+    fn events_are_chained_within_their_stream() {
+        let batch = make(vec![unit(&[("a", 2), ("b", 1)]), unit(&[("c", 0)])]).unwrap();
+        let events: Vec<_> = batch.events(0).collect();
+        let versions: Vec<u64> = events.iter().map(|(_, version, ..)| version.0).collect();
+        assert_eq!(versions, [5, 6, 5]);
+        assert_eq!(batch.own_leaf(0), events[1].3.leaf);
+        assert_eq!(batch.own_leaf(1), LeafHash([1; 32]), "a guard leaves the stream as it is");
+        assert_eq!(batch.hashes(1), []);
+        let mut shorter = unit(&[("a", 1), ("b", 1)]);
+        shorter.streams[1].previous = LeafHash::NONE;
+        let other = make(vec![shorter]).unwrap();
+        assert_eq!(other.hashes(0)[0], *events[0].3);
+        assert_ne!(other.hashes(0)[1].leaf, events[2].3.leaf);
+    }
 
     #[test]
     fn bounds_of_times_keep_their_meaning() {

@@ -6,33 +6,53 @@
 //! - **S3** `(stream, command id)` is unique: a repeat is answered with the first outcome, never stored again;
 //! - **S4** epochs only rise;
 //! - **S6** what was acknowledged is durable;
-//! - positions are 1, 2, 3 … in commit order: a reader that saw position *n* never meets a new one at or below *n*.
+//! - positions are 1, 2, 3 … in commit order: a reader that saw position *n* never meets a new one at or below *n*;
+//! - whoever waits for the end of the log to move learns of every commit, and never of less than before.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use tokio::sync::watch;
 
 use super::BoxFuture;
+use super::batch::Batch;
 use crate::domain::event::{NewEvent, Origin, RecordedEvent};
 use crate::domain::ids::{Category, CommandId, Epoch, Position, Shard, StreamId, Version};
+use crate::domain::integrity::leaf::LeafHash;
 
 /// One atomic unit: all of it commits or none.
 #[derive(Debug, Clone)]
 pub struct Append {
-    /// The command it answers; its `(stream, id)` is recorded with the append, also when there are no events.
-    pub command: CommandRecord,
+    /// The command it answers, recorded with the first stream, also when there are no events. Without one a repeat of
+    /// the identical unit is still known by the ids of its events.
+    pub command: Option<CommandRecord>,
     /// Who and why; the same for all events of the unit.
     pub origin: Origin,
-    /// The streams it writes or guards, the command's own among them; each stream at most once.
+    /// The streams it writes or guards: first the one whose aggregate was commanded; each stream at most once.
     pub streams: Vec<StreamAppend>,
     /// What a node that starts has to look at, set or cleared with the append; of several for one stream the last.
     pub wakeups: Vec<Wakeup>,
 }
 
+impl Append {
+    /// The stream whose aggregate was commanded.
+    #[must_use]
+    pub fn own(&self) -> &StreamAppend {
+        // a batch without it is refused when it is made
+        &self.streams[0]
+    }
+
+    /// How many events it stores, in all its streams.
+    #[must_use]
+    pub fn events(&self) -> usize {
+        self.streams.iter().map(|part| part.events.len()).sum()
+    }
+}
+
 /// The row that makes a command idempotent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommandRecord {
-    /// The stream whose aggregate was commanded.
-    pub stream: StreamId,
     /// The command.
     pub id: CommandId,
     /// A digest of what was asked; the same id with another digest is refused.
@@ -50,6 +70,8 @@ pub struct StreamAppend {
     pub epoch: Epoch,
     /// The version the stream must have now.
     pub expected: Version,
+    /// The leaf of the event at that version, on which the first new one is chained; unused without events.
+    pub previous: LeafHash,
     /// What is added; empty makes this a guard: only the version and epoch are checked.
     pub events: Vec<NewEvent>,
 }
@@ -69,7 +91,8 @@ pub struct Wakeup {
 pub enum AppendOutcome {
     /// Stored.
     Committed(Committed),
-    /// This `(stream, command id)` was stored before; nothing was stored now.
+    /// This `(stream, command id)`, or this unit by the id of its first event, was stored before; nothing was
+    /// stored now.
     Duplicate(Committed),
     /// The command id was used before for another request; nothing was stored.
     CommandReused,
@@ -93,7 +116,7 @@ pub enum AppendOutcome {
 /// Where a unit was stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Committed {
-    /// The version of the command's stream before its first event of this unit.
+    /// The version of the unit's own stream before its first event of this unit.
     pub first_version: Version,
     /// How many events the unit stored, in all its streams.
     pub events: u32,
@@ -101,7 +124,7 @@ pub struct Committed {
     pub position: Position,
     /// When.
     pub at: Timestamp,
-    /// The answer recorded with the command.
+    /// The answer recorded with the command; empty without one.
     pub answer: Bytes,
 }
 
@@ -160,8 +183,8 @@ impl StoreError {
 pub struct EventFilter {
     /// Only this stream.
     pub stream: Option<StreamId>,
-    /// Only this event type.
-    pub kind: Option<String>,
+    /// Only these event types; none means all.
+    pub kinds: Vec<String>,
     /// Recorded at or after.
     pub from: Option<Timestamp>,
     /// Recorded before.
@@ -181,12 +204,11 @@ pub enum StreamOrder {
 pub trait EventStore: Send + Sync + 'static {
     /// Stores a batch in order, in one transaction. Units that conflict, repeat or are fenced are left out and
     /// answered as such; the others are stored. Each stream occurs at most once in a batch (guards included).
-    /// The answer has one outcome for each unit. Events are recorded under the name of the node that owns the shard.
+    /// The answer has one outcome for each unit. A unit is fenced when the batch's node does not own its shards.
     ///
     /// # Errors
-    /// [`StoreError::Failed`] when the batch is malformed ([`super::batch::MalformedBatch`]);
     /// [`StoreError::Unknown`] when it may have been stored: the caller sends the identical batch again.
-    fn append<'a>(&'a self, batch: &'a [Append]) -> BoxFuture<'a, Result<Vec<AppendOutcome>, StoreError>>;
+    fn append(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<Vec<AppendOutcome>, StoreError>>;
 
     /// Events of `stream` with a version above `after`, in order, at most `limit`.
     fn read_stream<'a>(
@@ -233,4 +255,9 @@ pub trait EventStore: Send + Sync + 'static {
 
     /// The position of the last event.
     fn head(&self) -> BoxFuture<'_, Result<Position, StoreError>>;
+
+    /// The last position known here: it rises after every commit, by anyone, to a position that can be read, and
+    /// never goes back. It may lag (a second, or as long as the store is away) and skip steps, but the last one
+    /// always arrives.
+    fn head_changes(&self) -> watch::Receiver<Position>;
 }

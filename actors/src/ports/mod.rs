@@ -4,6 +4,7 @@
 pub mod batch;
 pub mod clock;
 pub mod event_store;
+pub mod head;
 pub mod log_store;
 pub mod plugin_host;
 pub mod read_models;

@@ -230,7 +230,10 @@ mod tests {
         assert_eq!(by(&[("status", "failed")]), (vec![("kind", 2), ("status", 1)], 2, 0));
         assert_eq!(by(&[("pipeline", "p")]), (vec![("pipeline", 1), ("status", 6)], 6, 0));
         assert_eq!(by(&[("plugin", "q"), ("status", "failed")]), (vec![("plugin", 1), ("status", 1)], 1, 0));
-        assert_eq!(by(&[("pipeline", "p"), ("kind", "plugin")]), (vec![("pipeline", 1), ("status", 6)], 6, 1));
+        assert_eq!(
+            by(&[("pipeline", "p"), ("kind", "plugin")]),
+            (vec![("pipeline", 1), ("status", 6)], 6, 1)
+        );
     }
 
     #[test]

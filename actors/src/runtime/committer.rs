@@ -1,23 +1,28 @@
-//! The group committer: takes everything that waits when the previous commit has returned, and stores it in one
-//! transaction. No timer: under load batches grow by themselves, idle a single append goes at once.
+//! The group committer: takes everything that waits when a commit has returned, and stores it in one transaction. No
+//! timer: under load batches grow by themselves, idle a single append goes at once. While one commit is at the store
+//! the next one is prepared and sent after it, so that the store never waits for us.
 //!
 //! An ambiguous commit (the connection was lost between commit and answer) is resolved by sending the identical
-//! batch again: the command ids in it make the store answer with the first outcome.
+//! batch again: the ids in it make the store answer with the first outcome.
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use jiff::{SignedDuration, Timestamp};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::inspect::Probe;
 use super::supervisor::{Child, SupervisorHandle};
 use crate::domain::ids::{Position, StreamId};
-use crate::limits::{COMMIT_BATCH, COMMIT_QUEUE, COMMIT_RESEND_INITIAL, COMMIT_RESEND_MAX, COMMIT_RESENDS};
-use crate::ports::EventStore;
-use crate::ports::batch::MAX_BATCH_BYTES;
+use crate::domain::integrity::leaf::LeafHash;
+use crate::limits::{
+    COMMIT_BATCH, COMMIT_QUEUE, COMMIT_RESEND_INITIAL, COMMIT_RESEND_MAX, COMMIT_RESENDS, COMMITS_IN_FLIGHT,
+};
+use crate::ports::batch::{Batch, MAX_BATCH_BYTES, whole_micros};
 use crate::ports::event_store::{Append, AppendOutcome};
+use crate::ports::{Clock, EventStore};
 
 /// Why an append has no outcome.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -33,8 +38,17 @@ pub enum CommitError {
     Failed,
 }
 
+/// What became of an append.
+#[derive(Debug)]
+pub struct Commit {
+    /// The store's answer.
+    pub outcome: AppendOutcome,
+    /// The last leaf of the unit's own stream, if the unit is stored.
+    pub leaf: LeafHash,
+}
+
 /// What an append's caller gets.
-pub type CommitResult = Result<AppendOutcome, CommitError>;
+pub type CommitResult = Result<Commit, CommitError>;
 
 /// Counters of the committer.
 #[derive(Debug, Default)]
@@ -78,8 +92,14 @@ enum Kind {
 }
 
 impl Committer {
-    /// Starts the committer below `supervisor`; `head` is the store's last position.
-    pub async fn start(store: Arc<dyn EventStore>, supervisor: &SupervisorHandle, head: Position) -> Self {
+    /// Starts the committer of `node` below `supervisor`; `head` is the store's last position.
+    pub async fn start(
+        node: &str,
+        store: Arc<dyn EventStore>,
+        clock: Arc<dyn Clock>,
+        supervisor: &SupervisorHandle,
+        head: Position,
+    ) -> Self {
         let committer = Self {
             slot: Arc::default(),
             room: Arc::new(Semaphore::new(COMMIT_QUEUE)),
@@ -88,14 +108,21 @@ impl Committer {
         };
         committer.metrics.position.store(head.0, Relaxed);
         let this = committer.clone();
+        let times = Arc::new(Times { clock, last: Mutex::default() });
+        let node: Arc<str> = Arc::from(node);
         let spawn = Arc::new(move |supervisor| {
-            let (this, store) = (this.clone(), Arc::clone(&store));
-            let actor =
-                CommitterActor { store, probe: Arc::clone(&this.probe), metrics: Arc::clone(&this.metrics) };
+            let this = this.clone();
+            let actor = CommitterActor {
+                node: Arc::clone(&node),
+                store: Arc::clone(&store),
+                times: Arc::clone(&times),
+                probe: Arc::clone(&this.probe),
+                metrics: Arc::clone(&this.metrics),
+            };
             let spawned: crate::ports::BoxFuture<'static, _> = Box::pin(async move {
                 let (actor, _) = Actor::spawn_linked(None, actor, (), supervisor).await?;
                 let cell = actor.get_cell();
-                *this.slot.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(actor);
+                *this.slot.write().unwrap_or_else(PoisonError::into_inner) = Some(actor);
                 Ok(cell)
             });
             spawned
@@ -111,7 +138,7 @@ impl Committer {
     pub async fn append(&self, append: Append) -> CommitResult {
         let room = Arc::clone(&self.room).acquire_owned().await.map_err(|_| CommitError::Unavailable)?;
         let (reply, outcome) = oneshot::channel();
-        let actor = self.slot.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        let actor = self.slot.read().unwrap_or_else(PoisonError::into_inner).clone();
         let actor = actor.ok_or(CommitError::Unavailable)?;
         self.probe.enqueued();
         let message = CommitMsg(Kind::Enqueue(Box::new(Waiting { append, reply, _room: room })));
@@ -127,15 +154,32 @@ impl Committer {
 }
 
 struct CommitterActor {
+    node: Arc<str>,
     store: Arc<dyn EventStore>,
+    times: Arc<Times>,
     probe: Arc<Probe>,
     metrics: Arc<CommitMetrics>,
+}
+
+/// The times of commits: each later than the one before, also when the clock stands still or is set back.
+struct Times {
+    clock: Arc<dyn Clock>,
+    last: Mutex<Timestamp>,
+}
+
+impl Times {
+    fn next(&self) -> Timestamp {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let after = last.checked_add(SignedDuration::from_micros(1)).unwrap_or(*last);
+        *last = whole_micros(self.clock.now()).max(after);
+        *last
+    }
 }
 
 #[derive(Default)]
 struct State {
     waiting: VecDeque<Waiting>,
-    in_flight: bool,
+    in_flight: usize,
 }
 
 impl Actor for CommitterActor {
@@ -158,16 +202,18 @@ impl Actor for CommitterActor {
                 let _busy = self.probe.busy();
                 state.waiting.push_back(*waiting);
             }
-            Kind::Done => state.in_flight = false,
+            Kind::Done => state.in_flight -= 1,
         }
-        if !state.in_flight && !state.waiting.is_empty() {
-            state.in_flight = true;
-            let batch = take_batch(&mut state.waiting);
-            let (store, metrics) = (Arc::clone(&self.store), Arc::clone(&self.metrics));
+        if state.in_flight < COMMITS_IN_FLIGHT && !state.waiting.is_empty() {
+            state.in_flight += 1;
+            let waiting = take_batch(&mut state.waiting);
+            let (node, store, times) =
+                (Arc::clone(&self.node), Arc::clone(&self.store), Arc::clone(&self.times));
+            let metrics = Arc::clone(&self.metrics);
             tokio::spawn(async move {
                 // the guard tells the actor also when this task is torn down
                 let _done = Done(myself);
-                commit(&*store, &metrics, batch).await;
+                commit(&node, &*store, &times, &metrics, waiting).await;
             });
         }
         Ok(())
@@ -211,19 +257,36 @@ fn take_batch(waiting: &mut VecDeque<Waiting>) -> Vec<Waiting> {
     batch
 }
 
-async fn commit(store: &dyn EventStore, metrics: &CommitMetrics, batch: Vec<Waiting>) {
+async fn commit(
+    node: &str,
+    store: &dyn EventStore,
+    times: &Times,
+    metrics: &CommitMetrics,
+    waiting: Vec<Waiting>,
+) {
     let (appends, replies): (Vec<Append>, Vec<_>) =
-        batch.into_iter().map(|w| (w.append, (w.reply, w._room))).unzip();
-    let outcomes = send_until_known(store, &appends).await;
-    match outcomes {
-        Ok(outcomes) => {
+        waiting.into_iter().map(|w| (w.append, (w.reply, w._room))).unzip();
+    let stored = match Batch::new(node, times.next(), appends) {
+        Ok(batch) => {
+            let batch = Arc::new(batch);
+            send_until_known(store, &batch).await.map(|outcomes| (batch, outcomes))
+        }
+        Err(fault) => {
+            tracing::error!(error = &fault as &dyn std::error::Error, "a batch is malformed");
+            Err(CommitError::Failed)
+        }
+    };
+    match stored {
+        Ok((batch, outcomes)) => {
             metrics.commits.fetch_add(1, Relaxed);
-            for ((reply, _), outcome) in replies.into_iter().zip(outcomes) {
+            for (unit, ((reply, _), outcome)) in replies.into_iter().zip(outcomes).enumerate() {
                 if let AppendOutcome::Committed(committed) = &outcome {
                     metrics.events.fetch_add(u64::from(committed.events), Relaxed);
                     metrics.position.fetch_max(committed.position.0, Relaxed);
                 }
-                reply.send(Ok(outcome)).unwrap_or_default();
+                let leaf = batch.own_leaf(unit);
+                // whoever does not wait any more needs no answer
+                reply.send(Ok(Commit { outcome, leaf })).unwrap_or_default();
             }
         }
         Err(error) => {
@@ -237,11 +300,11 @@ async fn commit(store: &dyn EventStore, metrics: &CommitMetrics, batch: Vec<Wait
 /// Sends the batch, and the identical batch again while its outcome is unknown or the store is away.
 async fn send_until_known(
     store: &dyn EventStore,
-    batch: &[Append],
+    batch: &Arc<Batch>,
 ) -> Result<Vec<AppendOutcome>, CommitError> {
     let (mut pause, mut uncertain) = (COMMIT_RESEND_INITIAL, false);
     for attempt in 0..=COMMIT_RESENDS {
-        match store.append(batch).await {
+        match store.append(Arc::clone(batch)).await {
             Ok(outcomes) => return Ok(outcomes),
             Err(error) if error.retryable() && attempt < COMMIT_RESENDS => {
                 tracing::warn!(error = &error as &dyn std::error::Error, attempt, "commit is sent again");

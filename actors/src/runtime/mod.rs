@@ -4,6 +4,7 @@
 //! api → directory → aggregate actor → committer → store
 //!                        ↑ watch
 //!                     runner → worker → plugin host
+//! store → projector → read models → api
 //! ```
 //!
 //! Aggregates decide and record; runners act. No aggregate awaits another inside its handler.
@@ -17,11 +18,14 @@ mod follow;
 pub mod inspect;
 mod live;
 pub mod node;
+pub mod projector;
 mod recovery;
+pub mod refusals;
 mod restart;
 mod retry;
 mod runner;
 mod services;
+pub mod subscription;
 pub mod supervisor;
 pub mod views;
 mod worker;

@@ -13,13 +13,15 @@ use super::api::Api;
 use super::committer::Committer;
 use super::inspect::Inspector;
 use super::live::Live;
+use super::projector::{Parts, Projections};
 use super::recovery::{Orphans, take_over};
+use super::refusals::{Recorder, Refusals};
 use super::services::Services;
 use super::supervisor::SupervisorHandle;
 use crate::domain::ids::{Incarnation, StreamId};
 use crate::limits::{PASSIVATE_AFTER, PASSIVATE_SWEEP};
 use crate::ports::event_store::StoreError;
-use crate::ports::{Clock, EventStore, IdSource, LogStore, PluginHost};
+use crate::ports::{Clock, EventStore, IdSource, LogStore, PluginHost, ReadModels};
 
 /// Aggregates that recover at the same time: more only makes each of them slower.
 const RECOVERIES: usize = 16;
@@ -30,6 +32,8 @@ const DRAIN_POLL: Duration = Duration::from_millis(20);
 pub struct Ports {
     /// Where events are kept.
     pub store: Arc<dyn EventStore>,
+    /// Where what lists show is kept, derived from the events.
+    pub read_models: Arc<dyn ReadModels>,
     /// Runs programs.
     pub host: Arc<dyn PluginHost>,
     /// Keeps what programs say.
@@ -78,6 +82,7 @@ pub(super) struct Tree {
     executions: SupervisorHandle,
     pipelines: SupervisorHandle,
     plugins: SupervisorHandle,
+    projectors: SupervisorHandle,
     infrastructure: SupervisorHandle,
 }
 
@@ -90,6 +95,7 @@ pub struct Node {
     services: Arc<Services>,
     tree: Tree,
     sweeper: JoinHandle<()>,
+    recorder: JoinHandle<()>,
 }
 
 impl Node {
@@ -99,12 +105,13 @@ impl Node {
     /// # Errors
     /// When the store cannot be read or written.
     pub async fn start(name: &str, ports: Ports) -> Result<Self, StartError> {
-        let Ports { store, host, logs, clock, ids } = ports;
+        let Ports { store, read_models, host, logs, clock, ids } = ports;
         let epochs = store.claim_all(name).await?;
         let head = store.head().await?;
         let inspector = Inspector::new(name);
         let tree = Tree::plant(&inspector, &ids).await?;
-        let committer = Committer::start(Arc::clone(&store), &tree.infrastructure, head).await;
+        let (writes, times) = (Arc::clone(&store), Arc::clone(&clock));
+        let committer = Committer::start(name, writes, times, &tree.infrastructure, head).await;
         let shared = Arc::new(Shared {
             store,
             committer,
@@ -114,6 +121,10 @@ impl Node {
             recoveries: Semaphore::new(RECOVERIES),
             superseded: CancellationToken::new(),
         });
+        let draining = CancellationToken::new();
+        let parts =
+            Parts { store: Arc::clone(&shared.store), models: read_models, draining: draining.clone() };
+        let projections = Projections::start(parts, &tree.projectors).await;
         let services = Arc::new(Services {
             node: name.to_owned(),
             incarnation: Incarnation(ids.uuid()),
@@ -125,14 +136,17 @@ impl Node {
             executions: Directory::new(tree.executions.clone(), Arc::clone(&shared)),
             plugins: Directory::new(tree.plugins.clone(), Arc::clone(&shared)),
             turns: DashMap::new(),
-            draining: CancellationToken::new(),
+            projections,
+            refusals: Refusals::default(),
+            draining,
             shared,
         });
         take_over(&services, &tree.runners).await?;
         let sweeper = tokio::spawn(sweep(Arc::clone(&services), tree.runners.clone()));
+        let recorder = tokio::spawn(Recorder::new(Arc::clone(&services)).run());
         let started_at = services.shared.clock.now();
         let api = Api::new(Arc::clone(&services), tree.clone(), started_at);
-        Ok(Self { api, services, tree, sweeper })
+        Ok(Self { api, services, tree, sweeper, recorder })
     }
 
     /// What gateways hold.
@@ -152,7 +166,7 @@ impl Node {
 
     /// Ends the node: starts nothing new, ends what runs (an execution goes on at the next start), then its actors.
     /// What has not ended after `grace` is killed.
-    pub async fn shutdown(self, grace: Duration) {
+    pub async fn shutdown(mut self, grace: Duration) {
         self.services.draining.cancel();
         self.sweeper.abort();
         let deadline = Instant::now() + grace;
@@ -163,6 +177,12 @@ impl Node {
         };
         if tokio::time::timeout(grace, idle).await.is_err() {
             tracing::warn!(?grace, "executions did not end in time and are killed");
+        }
+        // what was refused last is recorded while there is a committer
+        let left = deadline.saturating_duration_since(Instant::now());
+        if tokio::time::timeout(left, &mut self.recorder).await.is_err() {
+            self.recorder.abort();
+            tracing::warn!("refused requests were not recorded in time");
         }
         self.tree.fell(deadline).await;
     }
@@ -175,6 +195,7 @@ impl Tree {
             async |id| SupervisorHandle::spawn(id, inspector.clone(), Arc::clone(ids), Some(&root)).await;
         Ok(Self {
             infrastructure: below("infrastructure").await?,
+            projectors: below("projectors").await?,
             plugins: below("plugins").await?,
             pipelines: below("pipelines").await?,
             executions: below("executions").await?,
@@ -190,6 +211,7 @@ impl Tree {
             &self.executions,
             &self.pipelines,
             &self.plugins,
+            &self.projectors,
             &self.infrastructure,
             &self.root,
         ];

@@ -6,9 +6,11 @@ use dashmap::DashMap;
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
-use super::aggregate::{Directory, Shared, Submission, SubmitError, Submitted};
+use super::aggregate::{Directory, Identity, Shared, Submission, SubmitError, Submitted};
 use super::inspect::Inspector;
 use super::live::Live;
+use super::projector::Projections;
+use super::refusals::Refusals;
 use crate::domain::aggregate::Aggregate;
 use crate::domain::event::Origin;
 use crate::domain::execution::Execution;
@@ -41,6 +43,10 @@ pub struct Services {
     pub plugins: Directory<Plugin>,
     /// Whose turn it is to ask a plugin for permits; one entry a plugin that was ever run here.
     pub turns: DashMap<Name, Arc<tokio::sync::Mutex<()>>>,
+    /// What lists are read from.
+    pub projections: Projections,
+    /// What was refused and is not recorded yet.
+    pub refusals: Refusals,
     /// Cancelled when the node drains: nothing new is started.
     pub draining: CancellationToken,
 }
@@ -59,9 +65,7 @@ impl Services {
     ) -> Result<Submitted, SubmitError> {
         let submission = Submission {
             command,
-            id: request.id.unwrap_or_else(|| CommandId(self.shared.ids.uuid())),
-            idempotent: false,
-            request_hash: [0; 32],
+            identity: request.id.map(|id| Identity { id, idempotent: false, request_hash: [0; 32] }),
             origin: Origin {
                 actor: format!("node:{}", self.node),
                 correlation_id: request.correlation_id,

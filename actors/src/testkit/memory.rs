@@ -5,15 +5,19 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use bytes::Bytes;
 use jiff::Timestamp;
+use tokio::sync::watch;
 
 use crate::domain::event::RecordedEvent;
-use crate::domain::ids::{Category, CommandId, Epoch, Position, Shard, StreamId, Version};
+use crate::domain::ids::{Category, CommandId, Epoch, Position, StreamId, Version};
+use crate::domain::integrity::leaf::next_digest;
+use crate::ports::batch::{Batch, whole_micros};
 use crate::ports::event_store::{
-    Append, AppendOutcome, Committed, EventFilter, StoreError, StoredCommand, StreamAppend, StreamOrder,
-    Wakeup,
+    Append, AppendOutcome, Committed, EventFilter, StoreError, StoredCommand, StreamOrder, Wakeup,
 };
-use crate::ports::{BoxFuture, Clock, EventStore, batch};
+use crate::ports::head::Head;
+use crate::ports::{BoxFuture, EventStore};
 
 /// What goes wrong with an append of a [`MemoryStore`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,10 +33,11 @@ pub enum Fault {
 }
 
 /// An event store that keeps everything in memory.
+#[derive(Default)]
 pub struct MemoryStore {
-    clock: Arc<dyn Clock>,
     state: Mutex<State>,
     faults: Mutex<VecDeque<Fault>>,
+    head: Head,
 }
 
 struct State {
@@ -42,21 +47,15 @@ struct State {
     commands: HashMap<(StreamId, CommandId), StoredCommand>,
     /// Epoch and owner of each shard.
     shards: Vec<(Epoch, Option<String>)>,
+    digest: Option<[u8; 32]>,
     wakeups: BTreeMap<StreamId, Timestamp>,
 }
 
 impl MemoryStore {
     /// An empty store; every shard is unclaimed at epoch 0.
     #[must_use]
-    pub fn new(clock: Arc<dyn Clock>) -> Self {
-        let state = State {
-            events: Vec::new(),
-            streams: BTreeMap::new(),
-            commands: HashMap::new(),
-            shards: vec![(Epoch(0), None); 256],
-            wakeups: BTreeMap::new(),
-        };
-        Self { clock, state: Mutex::new(state), faults: Mutex::new(VecDeque::new()) }
+    pub fn new() -> Self {
+        Self::default()
     }
 
     /// Makes the appends to come fail, one fault each, in order.
@@ -68,15 +67,14 @@ impl MemoryStore {
         self.state.lock().expect("no holder of this lock panics")
     }
 
-    fn append_now(&self, units: &[Append]) -> Result<Vec<AppendOutcome>, StoreError> {
+    fn append_now(&self, batch: &Batch) -> Result<Vec<AppendOutcome>, StoreError> {
         const OPERATION: &str = "append";
-        batch::check(units)?;
         let fault = self.faults.lock().expect("no holder of this lock panics").pop_front();
         let lost = || StoreError::Unknown { operation: OPERATION, source: "an injected fault".into() };
         match fault {
-            None => Ok(self.store(units)),
+            None => Ok(self.store(batch)),
             Some(Fault::AnswerLost) => {
-                self.store(units);
+                self.store(batch);
                 Err(lost())
             }
             Some(Fault::RequestLost) => Err(lost()),
@@ -89,78 +87,127 @@ impl MemoryStore {
         }
     }
 
-    fn store(&self, units: &[Append]) -> Vec<AppendOutcome> {
-        let now = batch::whole_micros(self.clock.now());
+    fn store(&self, batch: &Batch) -> Vec<AppendOutcome> {
         let mut state = self.state();
-        units.iter().map(|unit| state.append(unit, now)).collect()
+        let outcomes = state.append(batch);
+        self.head.raise(state.head());
+        outcomes
+    }
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            events: Vec::new(),
+            streams: BTreeMap::new(),
+            commands: HashMap::new(),
+            shards: vec![(Epoch(0), None); 256],
+            digest: None,
+            wakeups: BTreeMap::new(),
+        }
     }
 }
 
 impl State {
-    fn append(&mut self, unit: &Append, now: Timestamp) -> AppendOutcome {
-        if let Some(refused) = self.refuse(unit) {
+    fn append(&mut self, batch: &Batch) -> Vec<AppendOutcome> {
+        let before = self.events.len();
+        let outcomes = (0..batch.units().len()).map(|unit| self.unit(batch, unit)).collect();
+        let leaves = self.events[before..].iter().map(|event| event.hashes.leaf);
+        if self.events.len() > before {
+            self.digest = Some(next_digest(self.digest, leaves));
+        }
+        outcomes
+    }
+
+    fn unit(&mut self, batch: &Batch, number: usize) -> AppendOutcome {
+        let unit = &batch.units()[number];
+        if let Some(refused) = self.refuse(unit, batch.node()) {
             return refused;
         }
-        let first_version = self.version(&unit.command.stream);
-        for part in &unit.streams {
-            self.record(part, unit, now);
-        }
+        let first_version = unit.own().expected;
+        self.record(batch, number);
         for wakeup in &unit.wakeups {
             match wakeup.due {
-                Some(due) => self.wakeups.insert(wakeup.stream.clone(), batch::whole_micros(due)),
+                Some(due) => self.wakeups.insert(wakeup.stream.clone(), whole_micros(due)),
                 None => self.wakeups.remove(&wakeup.stream),
             };
         }
-        let events: usize = unit.streams.iter().map(|part| part.events.len()).sum();
         let committed = Committed {
             first_version,
-            events: u32::try_from(events).expect("a unit is far smaller"),
+            events: u32::try_from(unit.events()).expect("a unit is far smaller"),
             position: self.head(),
-            at: now,
-            answer: unit.command.answer.clone(),
+            at: batch.at(),
+            answer: unit.command.as_ref().map(|command| command.answer.clone()).unwrap_or_default(),
         };
-        let key = (unit.command.stream.clone(), unit.command.id);
-        self.commands.insert(key, (unit.command.request_hash, committed.clone()));
+        if let Some(command) = &unit.command {
+            let key = (unit.own().stream.clone(), command.id);
+            self.commands.insert(key, (command.request_hash, committed.clone()));
+        }
         AppendOutcome::Committed(committed)
     }
 
-    fn refuse(&self, unit: &Append) -> Option<AppendOutcome> {
-        if let Some((hash, first)) = self.commands.get(&(unit.command.stream.clone(), unit.command.id)) {
-            let same = *hash == unit.command.request_hash;
-            return Some(if same {
-                AppendOutcome::Duplicate(first.clone())
-            } else {
-                AppendOutcome::CommandReused
-            });
+    fn refuse(&self, unit: &Append, node: &str) -> Option<AppendOutcome> {
+        if let Some(repeated) = self.repeated_command(unit) {
+            return Some(repeated);
         }
-        for part in &unit.streams {
-            let shard = part.stream.shard();
-            let (current, owner) = &self.shards[usize::from(shard.0)];
-            if *current != part.epoch || owner.is_none() {
-                return Some(AppendOutcome::Fenced { shard, current: *current });
-            }
-        }
-        unit.streams.iter().find(|part| self.version(&part.stream) != part.expected).map(|part| {
-            AppendOutcome::Conflict { stream: part.stream.clone(), actual: self.version(&part.stream) }
+        let refused = self.fenced(unit, node).or_else(|| {
+            unit.streams.iter().find(|part| self.version(&part.stream) != part.expected).map(|part| {
+                AppendOutcome::Conflict { stream: part.stream.clone(), actual: self.version(&part.stream) }
+            })
+        })?;
+        Some(self.repeated_unit(unit).unwrap_or(refused))
+    }
+
+    fn repeated_command(&self, unit: &Append) -> Option<AppendOutcome> {
+        let command = unit.command.as_ref()?;
+        let (hash, first) = self.commands.get(&(unit.own().stream.clone(), command.id))?;
+        Some(if *hash == command.request_hash {
+            AppendOutcome::Duplicate(first.clone())
+        } else {
+            AppendOutcome::CommandReused
         })
     }
 
-    fn record(&mut self, part: &StreamAppend, unit: &Append, now: Timestamp) {
-        let Shard(shard) = part.stream.shard();
-        let node = self.shards[usize::from(shard)].1.clone().expect("an unclaimed shard was refused");
-        for (version, event) in (part.expected.0 + 1..).zip(&part.events) {
-            self.streams.entry(part.stream.clone()).or_default().push(self.events.len());
+    fn fenced(&self, unit: &Append, node: &str) -> Option<AppendOutcome> {
+        unit.streams.iter().find_map(|part| {
+            let shard = part.stream.shard();
+            let (current, owner) = &self.shards[usize::from(shard.0)];
+            let owned = *current == part.epoch && owner.as_deref() == Some(node);
+            (!owned).then_some(AppendOutcome::Fenced { shard, current: *current })
+        })
+    }
+
+    /// The unit was stored before when its first event stands where it would be put.
+    fn repeated_unit(&self, unit: &Append) -> Option<AppendOutcome> {
+        let part = unit.streams.iter().find(|part| !part.events.is_empty())?;
+        let index = *self.streams.get(&part.stream)?.get(usize::try_from(part.expected.0).ok()?)?;
+        let stored = &self.events[index];
+        (unit.command.is_none() && stored.id == part.events[0].id).then(|| {
+            AppendOutcome::Duplicate(Committed {
+                first_version: unit.own().expected,
+                events: u32::try_from(unit.events()).expect("a unit is far smaller"),
+                position: Position((index + unit.events()) as u64),
+                at: stored.recorded_at,
+                answer: Bytes::new(),
+            })
+        })
+    }
+
+    fn record(&mut self, batch: &Batch, number: usize) {
+        for (stream, version, event, hashes) in batch.events(number) {
+            self.streams.entry(stream.clone()).or_default().push(self.events.len());
             self.events.push(RecordedEvent {
                 id: event.id,
-                stream: part.stream.clone(),
-                version: Version(version),
+                stream: stream.clone(),
+                version,
                 position: Position(self.head().0 + 1),
                 kind: event.kind.to_owned(),
                 schema_version: event.schema_version,
-                recorded_at: now,
-                node: node.clone(),
-                origin: unit.origin.clone(),
+                recorded_at: batch.at(),
+                node: batch.node().to_owned(),
+                origin: batch.units()[number].origin.clone(),
                 payload: event.payload.clone(),
+                hashes: *hashes,
             });
         }
     }
@@ -181,7 +228,7 @@ fn skip(after: u64) -> usize {
 
 fn admits(filter: &EventFilter, event: &RecordedEvent) -> bool {
     filter.stream.as_ref().is_none_or(|stream| *stream == event.stream)
-        && filter.kind.as_ref().is_none_or(|kind| *kind == event.kind)
+        && (filter.kinds.is_empty() || filter.kinds.contains(&event.kind))
         && filter.from.is_none_or(|from| event.recorded_at >= from)
         && filter.to.is_none_or(|to| event.recorded_at < to)
 }
@@ -191,8 +238,8 @@ fn ready<'a, T: Send + 'a>(value: T) -> BoxFuture<'a, T> {
 }
 
 impl EventStore for MemoryStore {
-    fn append<'a>(&'a self, batch: &'a [Append]) -> BoxFuture<'a, Result<Vec<AppendOutcome>, StoreError>> {
-        Box::pin(async move { self.append_now(batch) })
+    fn append(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<Vec<AppendOutcome>, StoreError>> {
+        Box::pin(async move { self.append_now(&batch) })
     }
 
     fn read_stream<'a>(
@@ -270,5 +317,9 @@ impl EventStore for MemoryStore {
 
     fn head(&self) -> BoxFuture<'_, Result<Position, StoreError>> {
         ready(Ok(self.state().head()))
+    }
+
+    fn head_changes(&self) -> watch::Receiver<Position> {
+        self.head.changes()
     }
 }

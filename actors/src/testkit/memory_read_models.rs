@@ -8,9 +8,7 @@ use crate::domain::ids::Position;
 use crate::domain::projection::{Order, Row, View};
 use crate::ports::batch::whole_micros;
 use crate::ports::event_store::StoreError;
-use crate::ports::read_models::{
-    Advance, Advanced, Generation, Progress, Projected, RowPage, RowQuery,
-};
+use crate::ports::read_models::{Advance, Advanced, Generation, Progress, Projected, RowPage, RowQuery};
 use crate::ports::{BoxFuture, ReadModels};
 
 /// Read models that keep everything in memory.
@@ -66,7 +64,10 @@ impl State {
 
     fn live(&self, view: View) -> impl Iterator<Item = &Row> {
         let generation = self.projections.get(&view).map(|known| known.live.generation);
-        generation.and_then(|generation| self.rows.get(&(view, generation))).into_iter().flat_map(BTreeMap::values)
+        generation
+            .and_then(|generation| self.rows.get(&(view, generation)))
+            .into_iter()
+            .flat_map(BTreeMap::values)
     }
 
     fn list(&self, query: &RowQuery) -> RowPage {
@@ -121,7 +122,10 @@ impl ReadModels for MemoryReadModels {
     ) -> BoxFuture<'a, Result<Vec<Row>, StoreError>> {
         let state = self.state();
         let rows = state.rows.get(&(view, generation));
-        ready(rows.map(|rows| keys.iter().filter_map(|key| rows.get(key)).cloned().collect()).unwrap_or_default())
+        ready(
+            rows.map(|rows| keys.iter().filter_map(|key| rows.get(key)).cloned().collect())
+                .unwrap_or_default(),
+        )
     }
 
     fn advance<'a>(&'a self, advance: &'a Advance) -> BoxFuture<'a, Result<Advanced, StoreError>> {
@@ -168,7 +172,9 @@ impl ReadModels for MemoryReadModels {
             })
         };
         let mut removed = 0;
-        for (_, rows) in state.rows.iter_mut().filter(|((of, generation), _)| *of == view && !kept(*generation)) {
+        for (_, rows) in
+            state.rows.iter_mut().filter(|((of, generation), _)| *of == view && !kept(*generation))
+        {
             while removed < limit && rows.pop_first().is_some() {
                 removed += 1;
             }

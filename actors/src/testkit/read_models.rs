@@ -152,9 +152,8 @@ pub async fn of_two_projectors_one_advances(models: Models) {
         tokio::spawn(async move { models.advance(&step).await.expect("advance") })
     });
     let outcomes = futures::future::join_all(tries).await;
-    let won: Vec<usize> = (0..8)
-        .filter(|&n| matches!(outcomes[n].as_ref().expect("no panic"), Advanced::Yes))
-        .collect();
+    let won: Vec<usize> =
+        (0..8).filter(|&n| matches!(outcomes[n].as_ref().expect("no panic"), Advanced::Yes)).collect();
     assert_eq!(won.len(), 1, "{outcomes:?}");
     assert_eq!(listed(&models, &all_of(View::Plugins)).await, [format!("p{}", won[0])]);
     assert_eq!(known(&models, View::Plugins).await.live.position, Position(10 + won[0] as u64));
@@ -186,7 +185,8 @@ async fn many(models: &Models) -> Vec<Row> {
     let rows: Vec<Row> = (0..30_i64)
         .map(|n| {
             let pipeline = [Some("p"), Some("q"), None][usize::try_from(n % 3).expect("small")];
-            let status = ["queued", "running", "failed", "failed"][usize::try_from(n / 3 % 4).expect("small")];
+            let status =
+                ["queued", "running", "failed", "failed"][usize::try_from(n / 3 % 4).expect("small")];
             execution(&format!("e{n:02}"), n / 2, pipeline, status)
         })
         .collect();
@@ -201,10 +201,8 @@ pub async fn lists_are_filtered_by_every_tag_alone_and_together(models: Models) 
     let wanted = [["p", "tap", "plugin", "failed"], ["q", "absent", "pipeline", "paused"]];
     for chosen in 0..16_usize {
         for values in wanted {
-            let tags: Vec<(&'static str, String)> = (0..4)
-                .filter(|n| chosen & (1 << n) != 0)
-                .map(|n| (names[n], values[n].to_owned()))
-                .collect();
+            let tags: Vec<(&'static str, String)> =
+                (0..4).filter(|n| chosen & (1 << n) != 0).map(|n| (names[n], values[n].to_owned())).collect();
             let admitted = |row: &&Row| {
                 tags.iter().all(|(tag, value)| {
                     let place = names.iter().position(|name| name == tag).expect("one of them");
@@ -315,7 +313,10 @@ pub async fn a_reset_begins_anew(models: Models) {
     advance(&models, &step(View::Plugins, begin, 4, vec![plugin("old", "enabled")], &[])).await;
     let building = models.begin_rebuild(View::Plugins, 2).await.expect("begin").building.expect("building").0;
     let anew = models.reset(View::Plugins, 2).await.expect("reset");
-    assert_eq!((anew.shape, anew.live.position, anew.live.last_event, anew.building), (2, Position(0), None, None));
+    assert_eq!(
+        (anew.shape, anew.live.position, anew.live.last_event, anew.building),
+        (2, Position(0), None, None)
+    );
     assert!(anew.live.generation > building.generation);
     assert_eq!(listed(&models, &all_of(View::Plugins)).await, Vec::<String>::new());
 }
@@ -361,7 +362,8 @@ pub async fn lists_are_whole_while_generations_are_swapped_and_swept(models: Mod
         })
     };
     for round in 1..=ROUNDS {
-        let building = models.begin_rebuild(View::Plugins, 1).await.expect("begin").building.expect("building").0;
+        let building =
+            models.begin_rebuild(View::Plugins, 1).await.expect("begin").building.expect("building").0;
         advance(&models, &step(View::Plugins, building, 1, rows(round), &[])).await;
         assert_eq!(models.swap(View::Plugins, building.generation).await.expect("swap"), Advanced::Yes);
         models.sweep(View::Plugins, ROWS).await.expect("sweep");

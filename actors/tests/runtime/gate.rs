@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use flexcore_actors::domain::event::RecordedEvent;
 use flexcore_actors::domain::ids::{Category, CommandId, Epoch, Position, StreamId, Version};
+use flexcore_actors::ports::batch::Batch;
 use flexcore_actors::ports::clock::System;
 use flexcore_actors::ports::event_store::{
-    Append, AppendOutcome, EventFilter, StoreError, StoredCommand, StreamOrder, Wakeup,
+    AppendOutcome, EventFilter, StoreError, StoredCommand, StreamOrder, Wakeup,
 };
 use flexcore_actors::ports::{BoxFuture, EventStore};
 use flexcore_actors::testkit::MemoryStore;
@@ -23,7 +24,7 @@ pub struct Gate {
 impl Gate {
     /// A node whose store has a gate.
     pub async fn world() -> (World, Arc<Self>) {
-        let inner = Arc::new(MemoryStore::new(Arc::new(System)));
+        let inner = Arc::new(MemoryStore::new());
         let (held, caught) = (watch::Sender::new(None), watch::Sender::new(0));
         let gate = Arc::new(Self { inner: Arc::clone(&inner), held, caught });
         let edge = Arc::clone(&gate) as Arc<dyn EventStore>;
@@ -49,10 +50,15 @@ impl Gate {
 }
 
 impl EventStore for Gate {
-    fn append<'a>(&'a self, batch: &'a [Append]) -> BoxFuture<'a, Result<Vec<AppendOutcome>, StoreError>> {
+    fn append(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<Vec<AppendOutcome>, StoreError>> {
         Box::pin(async move {
-            let kinds: Vec<_> =
-                batch.iter().flat_map(|a| &a.streams).flat_map(|s| &s.events).map(|e| e.kind).collect();
+            let kinds: Vec<_> = batch
+                .units()
+                .iter()
+                .flat_map(|a| &a.streams)
+                .flat_map(|s| &s.events)
+                .map(|e| e.kind)
+                .collect();
             let passes = |held: &Option<&'static str>| held.is_none_or(|held| !kinds.contains(&held));
             let mut held = self.held.subscribe();
             if !passes(&held.borrow()) {
@@ -113,5 +119,9 @@ impl EventStore for Gate {
 
     fn head(&self) -> BoxFuture<'_, Result<Position, StoreError>> {
         self.inner.head()
+    }
+
+    fn head_changes(&self) -> watch::Receiver<Position> {
+        self.inner.head_changes()
     }
 }

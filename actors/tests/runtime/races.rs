@@ -86,7 +86,7 @@ impl IdSource for Trap {
 
 #[tokio::test]
 async fn a_runner_that_dies_leaks_neither_permits_nor_itself() {
-    let store = Arc::new(MemoryStore::new(Arc::new(System)));
+    let store = Arc::new(MemoryStore::new());
     let (edge, trap) = (Arc::clone(&store) as Arc<dyn EventStore>, Arc::new(Trap::default()));
     let world = World::with(store, edge, Arc::new(System), Arc::clone(&trap) as _).await;
     world.ok(CommandKind::RegisterPlugin, "tap", plugin("tap", 2)).await;
@@ -148,7 +148,7 @@ async fn executions_never_wait_for_each_other_in_a_circle() {
 #[tokio::test]
 async fn a_retry_comes_also_when_the_clock_lags_behind_the_timer() {
     let clock = Arc::new(ManualClock::seeded());
-    let store = Arc::new(MemoryStore::new(Arc::clone(&clock) as _));
+    let store = Arc::new(MemoryStore::new());
     let edge = Arc::clone(&store) as Arc<dyn EventStore>;
     let world = World::with(store, edge, Arc::clone(&clock) as _, Arc::new(System)).await;
     world.ok(CommandKind::RegisterPlugin, "tap", plugin("tap", 4)).await;

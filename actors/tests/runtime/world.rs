@@ -12,7 +12,7 @@ use flexcore_actors::ports::{BoxFuture, Clock, EventStore, IdSource, LogStore};
 use flexcore_actors::runtime::api::{Accepted, Api, ApiError, Command, CommandKind, Context};
 use flexcore_actors::runtime::node::{Node, Ports};
 use flexcore_actors::runtime::views::ExecutionView;
-use flexcore_actors::testkit::MemoryStore;
+use flexcore_actors::testkit::{MemoryReadModels, MemoryStore};
 use serde_json::{Value, json};
 
 use crate::host::ScriptedHost;
@@ -43,7 +43,7 @@ pub struct World {
 
 impl World {
     pub async fn new() -> Self {
-        Self::on(Arc::new(MemoryStore::new(Arc::new(System)))).await
+        Self::on(Arc::new(MemoryStore::new())).await
     }
 
     /// A node on a store that may already hold something.
@@ -60,7 +60,14 @@ impl World {
         ids: Arc<dyn IdSource>,
     ) -> Self {
         let host = Arc::new(ScriptedHost::default());
-        let ports = Ports { store: edge, host: Arc::clone(&host) as _, logs: Arc::new(NoLogs), clock, ids };
+        let ports = Ports {
+            store: edge,
+            read_models: Arc::new(MemoryReadModels::default()),
+            host: Arc::clone(&host) as _,
+            logs: Arc::new(NoLogs),
+            clock,
+            ids,
+        };
         let node = Node::start("n1", ports).await.unwrap();
         let api = node.api();
         Self { store, host, node, api }

@@ -7,9 +7,7 @@ mod statements;
 use deadpool_postgres::{ClientWrapper, Object, Pool};
 use flexcore_actors::domain::projection::{Row, View};
 use flexcore_actors::ports::event_store::StoreError;
-use flexcore_actors::ports::read_models::{
-    Advance, Advanced, Generation, Projected, RowPage, RowQuery,
-};
+use flexcore_actors::ports::read_models::{Advance, Advanced, Generation, Projected, RowPage, RowQuery};
 use flexcore_actors::ports::{BoxFuture, ReadModels};
 use tokio_postgres::Config;
 

@@ -127,11 +127,7 @@ pub(super) async fn reset(db: &ClientWrapper, view: View, shape: u32) -> Result<
     changed(db, &sql, view, shape).await
 }
 
-pub(super) async fn swap(
-    db: &ClientWrapper,
-    view: View,
-    generation: Generation,
-) -> Result<Advanced, Error> {
+pub(super) async fn swap(db: &ClientWrapper, view: View, generation: Generation) -> Result<Advanced, Error> {
     let sql = "update projection set live_generation = building_generation, shape = building_shape, \
                position = building_position, last_event = building_last_event, building_generation = null, \
                building_shape = null, building_position = null, building_last_event = null \

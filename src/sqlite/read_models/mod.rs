@@ -9,9 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use flexcore_actors::domain::projection::{Row, View};
 use flexcore_actors::ports::event_store::StoreError;
-use flexcore_actors::ports::read_models::{
-    Advance, Advanced, Generation, Projected, RowPage, RowQuery,
-};
+use flexcore_actors::ports::read_models::{Advance, Advanced, Generation, Projected, RowPage, RowQuery};
 use flexcore_actors::ports::{BoxFuture, ReadModels};
 use rusqlite::{Connection, Transaction};
 

@@ -35,12 +35,7 @@ pub(super) fn projections(db: &Connection) -> Result<Vec<Projected>> {
     rows.filter_map(Result::transpose).collect()
 }
 
-pub(super) fn load(
-    db: &Connection,
-    view: View,
-    generation: Generation,
-    keys: &[String],
-) -> Result<Vec<Row>> {
+pub(super) fn load(db: &Connection, view: View, generation: Generation, keys: &[String]) -> Result<Vec<Row>> {
     let (columns, table) = (view_sql::columns(view), view.as_str());
     let sql = format!("select {columns} from view_{table} where generation = ?1 and key = ?2");
     let mut statement = db.prepare_cached(&sql)?;
@@ -63,7 +58,8 @@ pub(super) fn advance(tx: &Transaction<'_>, advance: &Advance) -> Result<Advance
             "update projection set {place} = ?1, {event} = ?2 where view = ?3 and {generation} = ?4 and {place} = ?5"
         );
         let before = value::integer(from.position.0);
-        moved += tx.prepare_cached(&sql)?.execute(params![to, id, view.as_str(), from.generation.0, before])?;
+        moved +=
+            tx.prepare_cached(&sql)?.execute(params![to, id, view.as_str(), from.generation.0, before])?;
     }
     if moved == 0 {
         return Ok(Advanced::Superseded);
@@ -177,12 +173,18 @@ fn read(tx: &Connection, view: View) -> Result<Projected> {
 
 fn projected(row: &rusqlite::Row<'_>, view: View) -> Result<Projected> {
     let event = |column| -> Result<Option<EventId>> { Ok(value::optional_uuid(row, column)?.map(EventId)) };
-    let live =
-        Progress { generation: Generation(row.get(1)?), position: Position(value::counter(row, 2)?), last_event: event(3)? };
+    let live = Progress {
+        generation: Generation(row.get(1)?),
+        position: Position(value::counter(row, 2)?),
+        last_event: event(3)?,
+    };
     let building = match row.get::<_, Option<u32>>(4)? {
         Some(generation) => {
             let position = Position(value::counter(row, 6)?);
-            Some((Progress { generation: Generation(generation), position, last_event: event(7)? }, row.get(5)?))
+            Some((
+                Progress { generation: Generation(generation), position, last_event: event(7)? },
+                row.get(5)?,
+            ))
         }
         None => None,
     };

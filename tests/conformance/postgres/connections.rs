@@ -2,9 +2,11 @@
 //! error says rightly whether it is certain that nothing was stored.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use flexcore::postgres::PostgresStore;
 use flexcore_actors::domain::ids::Position;
+use flexcore_actors::ports::EventStore;
 use flexcore_actors::ports::event_store::{AppendOutcome, Committed, StoreError};
 use flexcore_actors::testkit::conformance::{Writer, pipeline};
 use tokio_postgres::Client;
@@ -117,4 +119,28 @@ async fn an_absent_server_is_unavailable() {
     database.drop().await;
     assert!(writer.append_all(&[writer.unit(&pipeline("gone"), 0, 1)]).await.is_err());
     assert!(writer.store.head().await.is_err());
+}
+
+/// The listening connection is ended by an operator while another node appends: what was appended in between is
+/// learnt of when listening begins again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_listening_connection_is_made_again() {
+    const LISTENER: &str = "from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid() \
+                            and query like 'select next_position - 1%' and state = 'idle'";
+    let database = Database::create().await;
+    let writer = Writer::claim_as(Arc::new(database.store().await), "node-a").await;
+    let follower = database.store().await;
+    let mut changes = follower.head_changes();
+    let operator = database.client().await;
+    let stream = pipeline("heard");
+    for n in 0..3 {
+        let killed =
+            operator.query(&format!("select pg_terminate_backend(pid, 10000) {LISTENER}"), &[]).await;
+        assert!(!killed.unwrap().is_empty() || n > 0, "somebody listens");
+        let position = writer.commit(&writer.unit(&stream, n, 1)).await.position;
+        let heard = changes.wait_for(|&head| head >= position);
+        let heard = tokio::time::timeout(Duration::from_secs(30), heard).await;
+        assert_eq!(*heard.expect("the append is heard of").unwrap(), position);
+    }
+    database.drop().await;
 }

@@ -123,7 +123,9 @@ fn refusal(event: &RecordedEvent, refused: RequestRefused) -> AuditEntry {
         action: format!("{} {}", refused.method, refused.path),
         status: Some(refused.status),
         count: refused.count,
+        actor: refused.actor,
         address: Some(refused.address),
+        correlation_id: refused.correlation_id,
         ..blank(event)
     }
 }

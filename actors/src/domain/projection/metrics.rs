@@ -193,7 +193,9 @@ fn count(change: &ExecutionEvent, times: Option<Times>, at: Timestamp) -> Option
             Bucket { completed: 1, ..Bucket::ended(times, at, &e.usage) }
         }
         ExecutionEvent::ExecutionFailed(e) => Bucket { failed: 1, ..Bucket::ended(times, at, &e.usage) },
-        ExecutionEvent::ExecutionCancelled(e) => Bucket { cancelled: 1, ..Bucket::ended(times, at, &e.usage) },
+        ExecutionEvent::ExecutionCancelled(e) => {
+            Bucket { cancelled: 1, ..Bucket::ended(times, at, &e.usage) }
+        }
         _ => return None,
     })
 }

@@ -12,6 +12,7 @@ use crate::domain::codec::Encoded;
 use crate::domain::event::Origin;
 use crate::domain::execution::*;
 use crate::domain::ids::*;
+use crate::domain::integrity::leaf::{EventHashes, LeafHash};
 use crate::domain::outcome::{AttemptReport, StreamCounts, Usage};
 use crate::domain::pipeline::{PipelineActivated, PipelineArchived};
 use crate::domain::plugin::PluginEnabled;
@@ -51,6 +52,7 @@ impl Log {
                 causation_id: Some(Uuid::from_u128(self.cause)),
             },
             payload,
+            hashes: EventHashes { payload: [0; 32], leaf: LeafHash::NONE },
         });
     }
 
@@ -155,9 +157,10 @@ fn a_command_is_one_audited_request() {
     log.add::<crate::domain::pipeline::PipelineEvent>(&pipeline, PipelineArchived {});
     log.actor = "node:n1";
     log.add::<crate::domain::plugin::PluginEvent>(&plugin, PluginEnabled {});
-    log.actor = "anonymous@10.0.0.9";
     let refused = RequestRefused {
         address: "10.0.0.9".to_owned(),
+        actor: "bob".to_owned(),
+        correlation_id: CorrelationId(Uuid::from_u128(8)),
         method: "POST".to_owned(),
         path: "/x".to_owned(),
         status: 422,
@@ -170,11 +173,14 @@ fn a_command_is_one_audited_request() {
     let mut entries = states::<Audit>(&rows);
     entries.sort_by_key(|entry| entry.position);
     let told: Vec<_> = entries.iter().map(|e| (e.action.as_str(), e.outcome.as_str(), e.count)).collect();
-    let expected = [("ActivatePipeline", "accepted", 1), ("ArchivePipeline", "accepted", 1), ("POST /x", "refused", 3)];
+    let expected =
+        [("ActivatePipeline", "accepted", 1), ("ArchivePipeline", "accepted", 1), ("POST /x", "refused", 3)];
     assert_eq!(told, expected, "what the runtime does by itself is no request");
     assert_eq!(entries[0].events.len(), 2, "both streams of the first command");
     assert_eq!(entries[0].address.as_deref(), Some("10.0.0.1"));
-    assert_eq!((entries[2].address.as_deref(), entries[2].status), (Some("10.0.0.9"), Some(422)));
+    let refused = &entries[2];
+    assert_eq!((refused.actor.as_str(), refused.address.as_deref()), ("bob", Some("10.0.0.9")));
+    assert_eq!((refused.status, refused.correlation_id.0.as_u128()), (Some(422), 8));
 }
 
 #[test]

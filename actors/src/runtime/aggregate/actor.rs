@@ -6,11 +6,12 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::directory::Shared;
-use super::handle::{Slot, Submission, SubmitError, Submitted};
+use super::handle::{Identity, Slot, Submission, SubmitError, Submitted};
 use crate::domain::aggregate::{Aggregate, Answer, Decision, Recorded};
 use crate::domain::codec::{Encoded, EventSet, from_bytes, to_bytes};
 use crate::domain::event::NewEvent;
 use crate::domain::ids::{EventId, StreamId, Version};
+use crate::domain::integrity::leaf::LeafHash;
 use crate::limits::{CONFLICT_RETRIES, MAX_EVENT_BYTES, RECOVERY_PAGE, RELOAD_PAUSE};
 use crate::ports::event_store::{
     Append, AppendOutcome, CommandRecord, Committed, StoreError, StreamAppend, Wakeup,
@@ -38,6 +39,8 @@ pub struct AggregateActor<A: Aggregate> {
 pub struct Folded<A> {
     state: Option<Arc<A>>,
     version: Version,
+    /// The leaf of the event at that version.
+    leaf: LeafHash,
     /// Whether a [`Msg::Reload`] is on its way.
     reloads: bool,
 }
@@ -49,7 +52,7 @@ impl<A: Aggregate> Actor for AggregateActor<A> {
 
     async fn pre_start(&self, myself: ActorRef<Msg<A>>, (): ()) -> Result<Folded<A>, ActorProcessingErr> {
         // recovery waits for the first message: a failure here would yield no supervision event
-        let mut folded = Folded { state: None, version: Version(0), reloads: false };
+        let mut folded = Folded { state: None, version: Version(0), leaf: LeafHash::NONE, reloads: false };
         self.reload_for_followers(&myself, &mut folded);
         Ok(folded)
     }
@@ -101,8 +104,9 @@ impl<A: Aggregate> AggregateActor<A> {
         submission: &Submission<A::Command>,
         folded: &mut Folded<A>,
     ) -> Result<Submitted, SubmitError> {
-        if submission.idempotent
-            && let Some(first) = self.first_answer(submission).await?
+        let known = submission.identity.filter(|identity| identity.idempotent);
+        if let Some(identity) = known
+            && let Some(first) = self.first_answer(identity).await?
         {
             return Ok(first);
         }
@@ -129,43 +133,51 @@ impl<A: Aggregate> AggregateActor<A> {
         let answer = decision.answer.clone();
         let events = decision.events.clone();
         if events.is_empty()
-            && !submission.idempotent
+            && submission.identity.is_none_or(|identity| !identity.idempotent)
             && decision.opens.is_empty()
             && decision.wakeups.is_empty()
         {
             let position = self.shared.committer.metrics().position();
             return Ok(Some(Submitted { version: folded.version, position, events: 0, answer }));
         }
-        let append = self.append(submission, decision, folded.version)?;
-        match self.shared.committer.append(append).await {
-            Ok(AppendOutcome::Committed(committed)) => {
-                self.apply(folded, &events, &committed);
-                Ok(Some(submitted(&committed, folded.version, answer)))
-            }
-            Ok(AppendOutcome::Duplicate(committed)) => {
-                folded.state = None;
-                self.load(folded).await?;
-                Ok(Some(from_first(&committed)))
-            }
-            Ok(AppendOutcome::CommandReused) => Err(SubmitError::CommandReused),
-            Ok(AppendOutcome::Conflict { stream, .. })
-                if submission.guard.as_ref().is_some_and(|g| g.0 == stream) =>
-            {
-                Err(SubmitError::GuardFailed)
-            }
-            Ok(AppendOutcome::Conflict { .. }) => {
-                folded.state = None;
-                Ok(None)
-            }
-            Ok(AppendOutcome::Fenced { .. }) => {
-                folded.state = None;
-                Err(SubmitError::Fenced)
-            }
+        let append = self.append(submission, decision, folded)?;
+        let commit = match self.shared.committer.append(append).await {
+            Ok(commit) => commit,
             Err(error) => {
                 if error == CommitError::Unknown {
                     folded.state = None;
                 }
-                Err(SubmitError::Unavailable(error.to_string()))
+                return Err(SubmitError::Unavailable(error.to_string()));
+            }
+        };
+        match commit.outcome {
+            AppendOutcome::Committed(committed) => {
+                folded.leaf = commit.leaf;
+                self.apply(folded, &events, &committed);
+                Ok(Some(submitted(&committed, folded.version, answer)))
+            }
+            AppendOutcome::Duplicate(committed) => {
+                folded.state = None;
+                self.load(folded).await?;
+                let after = Version(committed.first_version.0 + events.len() as u64);
+                Ok(Some(match submission.identity {
+                    Some(_) => from_first(&committed),
+                    None => submitted(&committed, after, answer),
+                }))
+            }
+            AppendOutcome::CommandReused => Err(SubmitError::CommandReused),
+            AppendOutcome::Conflict { stream, .. }
+                if submission.guard.as_ref().is_some_and(|g| g.0 == stream) =>
+            {
+                Err(SubmitError::GuardFailed)
+            }
+            AppendOutcome::Conflict { .. } => {
+                folded.state = None;
+                Ok(None)
+            }
+            AppendOutcome::Fenced { .. } => {
+                folded.state = None;
+                Err(SubmitError::Fenced)
             }
         }
     }
@@ -174,34 +186,31 @@ impl<A: Aggregate> AggregateActor<A> {
         &self,
         submission: &Submission<A::Command>,
         decision: Decision<A::Event>,
-        expected: Version,
+        folded: &Folded<A>,
     ) -> Result<Append, SubmitError> {
         let encoded: Vec<Encoded> = decision.events.iter().map(EventSet::encode).collect();
-        let own_events = encoded.len() as u64;
-        let mut streams = vec![self.stream_append(self.slot.stream.clone(), expected, encoded)?];
+        let after = Version(folded.version.0 + encoded.len() as u64);
+        let own = (folded.version, folded.leaf);
+        let mut streams = vec![self.stream_append(self.slot.stream.clone(), own, encoded)?];
         for (stream, events) in decision.opens {
-            streams.push(self.stream_append(stream, Version(0), events)?);
+            streams.push(self.stream_append(stream, (Version(0), LeafHash::NONE), events)?);
         }
         if let Some((stream, version)) = submission.guard.clone() {
-            streams.push(self.stream_append(stream, version, Vec::new())?);
+            streams.push(self.stream_append(stream, (version, LeafHash::NONE), Vec::new())?);
         }
         let wakeups = decision.wakeups.into_iter().map(|(stream, due)| Wakeup { stream, due }).collect();
-        let command = CommandRecord {
-            stream: self.slot.stream.clone(),
-            id: submission.id,
-            request_hash: submission.request_hash,
-            answer: to_bytes(&FirstAnswer {
-                version: Version(expected.0 + own_events),
-                answer: decision.answer,
-            }),
-        };
+        let command = submission.identity.map(|identity| CommandRecord {
+            id: identity.id,
+            request_hash: identity.request_hash,
+            answer: to_bytes(&FirstAnswer { version: after, answer: decision.answer }),
+        });
         Ok(Append { command, origin: submission.origin.clone(), streams, wakeups })
     }
 
     fn stream_append(
         &self,
         stream: StreamId,
-        expected: Version,
+        (expected, previous): (Version, LeafHash),
         events: Vec<Encoded>,
     ) -> Result<StreamAppend, SubmitError> {
         if let Some(large) = events.iter().find(|e| e.payload.len() > MAX_EVENT_BYTES) {
@@ -218,7 +227,8 @@ impl<A: Aggregate> AggregateActor<A> {
             payload: e.payload,
         };
         let epoch = self.shared.epochs[usize::from(stream.shard().0)];
-        Ok(StreamAppend { stream, epoch, expected, events: events.into_iter().map(fresh).collect() })
+        let events = events.into_iter().map(fresh).collect();
+        Ok(StreamAppend { stream, epoch, expected, previous, events })
     }
 
     fn apply(&self, folded: &mut Folded<A>, events: &[A::Event], committed: &Committed) {
@@ -246,7 +256,7 @@ impl<A: Aggregate> AggregateActor<A> {
             return Ok(Arc::clone(state));
         }
         let _recovering = self.shared.recoveries.acquire().await;
-        let (mut state, mut version) = (A::default(), Version(0));
+        let (mut state, mut version, mut leaf) = (A::default(), Version(0), LeafHash::NONE);
         loop {
             let page = self.shared.store.read_stream(&self.slot.stream, version, RECOVERY_PAGE).await;
             let page = page.map_err(|error| self.unreadable(&error))?;
@@ -256,25 +266,22 @@ impl<A: Aggregate> AggregateActor<A> {
                     SubmitError::Unavailable(format!("{} cannot be read: {error}", self.slot.stream))
                 })?;
                 state.apply(&event, Recorded { version: recorded.version, at: recorded.recorded_at });
-                version = recorded.version;
+                (version, leaf) = (recorded.version, recorded.hashes.leaf);
             }
             if page.len() < RECOVERY_PAGE {
                 break;
             }
         }
-        folded.version = version;
+        (folded.version, folded.leaf) = (version, leaf);
         let state = Arc::new(state);
         self.publish(folded, Arc::clone(&state));
         Ok(state)
     }
 
-    async fn first_answer(
-        &self,
-        submission: &Submission<A::Command>,
-    ) -> Result<Option<Submitted>, SubmitError> {
-        let found = self.shared.store.find_command(&self.slot.stream, submission.id).await;
+    async fn first_answer(&self, identity: Identity) -> Result<Option<Submitted>, SubmitError> {
+        let found = self.shared.store.find_command(&self.slot.stream, identity.id).await;
         match found.map_err(|error| self.unreadable(&error))? {
-            Some((hash, _)) if hash != submission.request_hash => Err(SubmitError::CommandReused),
+            Some((hash, _)) if hash != identity.request_hash => Err(SubmitError::CommandReused),
             Some((_, committed)) => Ok(Some(from_first(&committed))),
             None => Ok(None),
         }

@@ -17,18 +17,25 @@ use crate::runtime::inspect::{Life, Probe};
 pub struct Submission<C> {
     /// What to do.
     pub command: C,
-    /// Its id. When `idempotent`, a repeat returns the first answer.
-    pub id: CommandId,
-    /// Whether the id comes from the caller, so that a first answer may exist.
-    pub idempotent: bool,
-    /// A digest of what was asked.
-    pub request_hash: [u8; 32],
+    /// Its identity, by which a repeat is known; commands of the runtime that cannot be repeated have none.
+    pub identity: Option<Identity>,
     /// Who and why.
     pub origin: Origin,
     /// The version the caller saw.
     pub if_match: Option<Version>,
     /// Another stream that must still be at this version for the command to commit.
     pub guard: Option<(StreamId, Version)>,
+}
+
+/// What makes a command happen once.
+#[derive(Debug, Clone, Copy)]
+pub struct Identity {
+    /// Its id.
+    pub id: CommandId,
+    /// Whether the id comes from the caller, so that a first answer may exist: it is looked up first.
+    pub idempotent: bool,
+    /// A digest of what was asked.
+    pub request_hash: [u8; 32],
 }
 
 /// The answer to a command that is durable.

@@ -9,4 +9,4 @@ mod handle;
 
 pub(super) use actor::from_first;
 pub use directory::{Directory, Shared};
-pub use handle::{Submission, SubmitError, Submitted};
+pub use handle::{Identity, Submission, SubmitError, Submitted};

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use serde_json::{Map, Value};
 
-use super::super::aggregate::{Directory, Submission, SubmitError, Submitted, from_first};
+use super::super::aggregate::{Directory, Identity, Submission, SubmitError, Submitted, from_first};
 use super::super::services::request_hash;
 use super::queries::store_away;
 use super::{Accepted, Api, ApiError, Command, CommandKind, Context};
@@ -41,15 +41,15 @@ impl Api {
 
     async fn dispatch(&self, command: Command) -> Result<Accepted, ApiError> {
         let request = Request::new(self, &command);
-        let (id, hash, idempotent) = (request.id, request.hash, request.idempotent);
+        let identity = request.identity;
         let target = target(&command);
         let answer = self.carry_out(request, command).await;
         // what was carried out once is answered so, also where what is asked would no longer be right
         let refused =
             matches!(answer, Err(ApiError::Invalid(_) | ApiError::NotFound { .. } | ApiError::Conflict(_)));
         match target {
-            Some((name, stream)) if refused && idempotent => {
-                let first = self.first_answer(id, hash, name, &stream).await?;
+            Some((name, stream)) if refused && identity.idempotent => {
+                let first = self.first_answer(identity, name, &stream).await?;
                 first.map_or(answer, Ok)
             }
             _ => answer,
@@ -59,8 +59,7 @@ impl Api {
     /// The answer to a command that was carried out before.
     async fn first_answer(
         &self,
-        id: CommandId,
-        hash: [u8; 32],
+        Identity { id, request_hash: hash, .. }: Identity,
         name: String,
         stream: &StreamId,
     ) -> Result<Option<Accepted>, ApiError> {
@@ -156,7 +155,7 @@ impl Api {
         command: A::Command,
         request: Request,
     ) -> Result<Accepted, ApiError> {
-        let command_id = request.id;
+        let command_id = request.identity.id;
         let submitted = directory.submit(stream, request.submission(command)).await;
         Ok(accepted(command_id, id, submitted.map_err(|error| refused(error, kind, id))?))
     }
@@ -190,9 +189,7 @@ fn target(command: &Command) -> Option<(String, StreamId)> {
 
 /// What goes along with a command on its way to the aggregate.
 pub(super) struct Request {
-    id: CommandId,
-    idempotent: bool,
-    hash: [u8; 32],
+    identity: Identity,
     pub(super) origin: Origin,
     if_match: Option<crate::domain::ids::Version>,
 }
@@ -202,18 +199,19 @@ impl Request {
         let Context { actor, correlation_id, command_id, if_match } = command.context.clone();
         let id = command_id.unwrap_or_else(|| CommandId(api.services.shared.ids.uuid()));
         let payload = command.payload.to_string();
-        let hash = request_hash(&[
+        let request_hash = request_hash(&[
             command.kind.as_str().as_bytes(),
             command.aggregate_id.as_bytes(),
             payload.as_bytes(),
         ]);
         let origin = Origin { actor, correlation_id, causation_id: Some(id.0) };
-        Self { id, idempotent: command_id.is_some(), hash, origin, if_match }
+        let identity = Identity { id, idempotent: command_id.is_some(), request_hash };
+        Self { identity, origin, if_match }
     }
 
     fn submission<C>(self, command: C) -> Submission<C> {
-        let Self { id, idempotent, hash, origin, if_match } = self;
-        Submission { command, id, idempotent, request_hash: hash, origin, if_match, guard: None }
+        let Self { identity, origin, if_match } = self;
+        Submission { command, identity: Some(identity), origin, if_match, guard: None }
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod commands;
 mod definitions;
+mod lists;
 mod project;
 mod queries;
 mod starts;
@@ -18,6 +19,7 @@ use crate::domain::ids::{
     Category, CommandId, CorrelationId, ExecutionId, Name, Position, StreamId, Version,
 };
 use crate::domain::problem::Problems;
+use crate::ports::event_store::EventFilter;
 
 use super::node::Tree;
 use super::services::Services;
@@ -220,6 +222,19 @@ pub struct ExecutionFilter {
     pub to: Option<Timestamp>,
 }
 
+/// Which requests the audit log's list holds; all given conditions must hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AuditFilter {
+    /// By this actor.
+    pub actor: Option<String>,
+    /// `accepted` or `refused`.
+    pub outcome: Option<String>,
+    /// Recorded at or after.
+    pub from: Option<Timestamp>,
+    /// Recorded before.
+    pub to: Option<Timestamp>,
+}
+
 /// Which events a list holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EventQuery {
@@ -235,6 +250,13 @@ pub struct EventQuery {
     pub to: Option<Timestamp>,
     /// At most so many.
     pub limit: usize,
+}
+
+impl EventQuery {
+    pub(super) fn filter(self) -> EventFilter {
+        let kinds = self.event_type.into_iter().collect();
+        EventFilter { stream: self.stream, kinds, from: self.from, to: self.to }
+    }
 }
 
 /// A page of a list to be read.

@@ -161,7 +161,11 @@ impl<P: Projection> Projector<P> {
     }
 
     /// Folds a page into the rows of a generation; `None` when another projector was faster.
-    async fn store_page(&self, events: &[RecordedEvent], from: Progress) -> Result<Option<Progress>, StepError> {
+    async fn store_page(
+        &self,
+        events: &[RecordedEvent],
+        from: Progress,
+    ) -> Result<Option<Progress>, StepError> {
         let Some(last) = events.last() else { return Ok(Some(from)) };
         let (position, last_event) = (last.position, last.id);
         let keys = keys::<P>(events);
@@ -227,14 +231,19 @@ impl<P: Projection> Projector<P> {
     async fn recover(&self, error: StepError) -> Result<(), ActorProcessingErr> {
         match &error {
             StepError::Store(store) if store.retryable() => {
-                let error = &error as &dyn std::error::Error;
-                tracing::warn!(projection = P::VIEW.as_str(), error, "a projection waits for its store");
+                tracing::warn!(
+                    projection = P::VIEW.as_str(),
+                    error = &error as &dyn std::error::Error,
+                    "a projection waits for its store"
+                );
                 self.pause(PROJECTION_PAUSE).await;
                 Ok(())
             }
             StepError::Unreadable(unreadable) => {
-                let error = unreadable as &dyn std::error::Error;
-                tracing::error!(error, "a read model that cannot be read is begun anew");
+                tracing::error!(
+                    error = unreadable as &dyn std::error::Error,
+                    "a read model that cannot be read is begun anew"
+                );
                 self.parts.models.reset(P::VIEW, P::SHAPE).await?;
                 Ok(())
             }
@@ -252,7 +261,12 @@ impl<P: Projection> Actor for Projector<P> {
         Ok(State { known: None, leftovers: true })
     }
 
-    async fn handle(&self, myself: ActorRef<GoOn>, GoOn: GoOn, state: &mut State) -> Result<(), ActorProcessingErr> {
+    async fn handle(
+        &self,
+        myself: ActorRef<GoOn>,
+        GoOn: GoOn,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
         let stepped = {
             let _busy = self.probe.busy();
             self.step(state).await

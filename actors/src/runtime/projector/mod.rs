@@ -19,7 +19,7 @@ use super::supervisor::{Child, SupervisorHandle};
 use crate::domain::projection::{Audit, Executions, Metrics, Pipelines, Plugins, Projection, View};
 use crate::ports::event_store::StoreError;
 use crate::ports::read_models::Projected;
-use crate::ports::{BoxFuture, Clock, EventStore, ReadModels};
+use crate::ports::{BoxFuture, EventStore, ReadModels};
 
 /// The read models of a node, and how far its projectors have come.
 pub struct Projections {
@@ -33,7 +33,6 @@ pub struct Projections {
 pub(super) struct Parts {
     pub(super) store: Arc<dyn EventStore>,
     pub(super) models: Arc<dyn ReadModels>,
-    pub(super) clock: Arc<dyn Clock>,
     pub(super) draining: CancellationToken,
 }
 

@@ -1,9 +1,9 @@
 //! Promises about versions, conflicts and atomicity (S2).
 
 use super::Fixture;
-use super::kit::{Writer, pipeline, plugin};
+use super::kit::{Writer, command, pipeline, plugin};
 use crate::domain::ids::{Position, Version};
-use crate::ports::event_store::{AppendOutcome, StoreError};
+use crate::ports::event_store::AppendOutcome;
 
 /// S2: a stream's versions are 1, 2, 3 … over several appends.
 pub async fn versions_are_contiguous<F: Fixture>(fixture: &F) {
@@ -79,33 +79,16 @@ pub async fn an_empty_batch_is_answered_with_nothing<F: Fixture>(fixture: &F) {
     assert_eq!(writer.store.head().await.expect("head"), Position(0));
 }
 
-/// A batch with a stream twice, or a command that nothing fences, is a mistake of its caller: nothing is stored.
-pub async fn a_malformed_batch_is_refused_whole<F: Fixture>(fixture: &F) {
-    let writer = Writer::claim(fixture).await;
-    let (a, b) = (pipeline("a"), pipeline("b"));
-    let twice = [writer.unit(&a, 0, 1), writer.unit_of(&[(&b, 0, 1), (&a, 1, 0)])];
-    let mut unguarded = writer.unit(&a, 0, 1);
-    unguarded.command.stream = b;
-    let mut nul = writer.unit(&a, 0, 1);
-    nul.origin.actor = "user:\0".to_owned();
-    for batch in [&twice[..], &[unguarded], &[nul]] {
-        let error = writer.append_all(batch).await.expect_err("malformed");
-        assert!(matches!(error, StoreError::Failed { .. }), "{error:?}");
-        assert!(!error.retryable() && error.certainly_not_stored());
-    }
-    assert!(writer.log().await.is_empty());
-}
-
 /// The outcome of a stored unit agrees with what is then read.
 pub async fn a_committed_unit_tells_where_it_is<F: Fixture>(fixture: &F) {
     let writer = Writer::claim(fixture).await;
     let (a, b) = (pipeline("a"), plugin("b"));
     writer.commit(&writer.unit(&a, 0, 3)).await;
     let mut unit = writer.unit_of(&[(&a, 3, 2), (&b, 0, 1)]);
-    unit.command.answer = b"\xa5hello".as_slice().into();
+    command(&mut unit).answer = b"\xa5hello".as_slice().into();
     let committed = writer.commit(&unit).await;
     assert_eq!((committed.first_version, committed.events), (Version(3), 3));
-    assert_eq!(committed.answer, unit.command.answer);
+    assert_eq!(committed.answer, command(&mut unit).answer);
     let last = writer.log().await.pop().expect("six events");
     assert_eq!((last.position, last.recorded_at), (committed.position, committed.at));
 }

@@ -1,7 +1,7 @@
 //! Promises about commands: carried out once, whatever is sent again (S3).
 
 use super::Fixture;
-use super::kit::{Writer, pipeline, plugin};
+use super::kit::{Writer, command, pipeline, plugin};
 use crate::domain::ids::{CommandId, StreamId};
 use crate::ports::event_store::AppendOutcome;
 
@@ -28,7 +28,7 @@ pub async fn a_command_without_events_is_remembered<F: Fixture>(fixture: &F) {
     let stream = pipeline("idle");
     writer.commit(&writer.unit(&stream, 0, 1)).await;
     let mut unit = writer.unit(&stream, 1, 0);
-    unit.command.answer = b"\xa9unchanged".as_slice().into();
+    command(&mut unit).answer = b"\xa9unchanged".as_slice().into();
     let first = writer.commit(&unit).await;
     writer.commit(&writer.unit(&stream, 1, 1)).await;
     assert_eq!(writer.append(&unit).await, AppendOutcome::Duplicate(first));
@@ -37,13 +37,13 @@ pub async fn a_command_without_events_is_remembered<F: Fixture>(fixture: &F) {
 /// The same id with another digest of the request is refused; on another stream it is another command.
 pub async fn a_reused_command_id_is_refused<F: Fixture>(fixture: &F) {
     let writer = Writer::claim(fixture).await;
-    let unit = writer.unit(&pipeline("reused"), 0, 1);
+    let mut unit = writer.unit(&pipeline("reused"), 0, 1);
     writer.commit(&unit).await;
     let mut other = unit.clone();
-    other.command.request_hash = [8; 32];
+    command(&mut other).request_hash = [8; 32];
     assert_eq!(writer.append(&other).await, AppendOutcome::CommandReused);
     let mut elsewhere = writer.unit(&pipeline("elsewhere"), 0, 1);
-    elsewhere.command.id = unit.command.id;
+    command(&mut elsewhere).id = command(&mut unit).id;
     writer.commit(&elsewhere).await;
     assert_eq!(writer.log().await.len(), 2);
 }
@@ -54,7 +54,7 @@ pub async fn a_refused_command_is_not_remembered<F: Fixture>(fixture: &F) {
     let stream = pipeline("again");
     let mut unit = writer.unit(&stream, 1, 1);
     assert!(matches!(writer.append(&unit).await, AppendOutcome::Conflict { .. }));
-    assert_eq!(writer.store.find_command(&stream, unit.command.id).await.expect("find_command"), None);
+    assert_eq!(writer.store.find_command(&stream, command(&mut unit).id).await.expect("find_command"), None);
     unit.streams[0].expected.0 = 0;
     writer.commit(&unit).await;
 }
@@ -63,11 +63,37 @@ pub async fn a_refused_command_is_not_remembered<F: Fixture>(fixture: &F) {
 pub async fn commands_are_found<F: Fixture>(fixture: &F) {
     let writer = Writer::claim(fixture).await;
     let stream = pipeline("found");
-    let unit = writer.unit(&stream, 0, 2);
+    let mut unit = writer.unit(&stream, 0, 2);
     let committed = writer.commit(&unit).await;
     let find =
         async |stream: &StreamId, id| writer.store.find_command(stream, id).await.expect("find_command");
-    assert_eq!(find(&stream, unit.command.id).await, Some(([7; 32], committed)));
-    assert_eq!(find(&pipeline("other"), unit.command.id).await, None);
+    assert_eq!(find(&stream, command(&mut unit).id).await, Some(([7; 32], committed)));
+    assert_eq!(find(&pipeline("other"), command(&mut unit).id).await, None);
     assert_eq!(find(&stream, CommandId(uuid::Uuid::nil())).await, None);
+}
+
+/// A unit without a command is known by the id of its first event when the identical batch comes again, whatever was
+/// stored since and whoever owns its shard then; other events in its place are a conflict.
+pub async fn a_repeated_unit_is_known_by_its_events<F: Fixture>(fixture: &F) {
+    let writer = Writer::claim(fixture).await;
+    let (stream, other) = (pipeline("unnamed"), plugin("beside"));
+    let mut unit = writer.unit_of(&[(&stream, 0, 2), (&other, 0, 1)]);
+    unit.command = None;
+    let batch = writer.batch(&[unit.clone(), writer.unit(&pipeline("named"), 0, 1)]);
+    let first = writer.send(&batch).await.expect("append");
+    let AppendOutcome::Committed(committed) = &first[0] else { panic!("not stored: {first:?}") };
+    assert_eq!((committed.events, committed.position.0), (3, 3));
+    assert!(committed.answer.is_empty());
+
+    writer.commit(&writer.unit(&stream, 2, 1)).await;
+    let again = writer.send(&batch).await.expect("append");
+    assert_eq!(again[0], AppendOutcome::Duplicate(committed.clone()));
+    let mut stranger = writer.unit_of(&[(&stream, 0, 2), (&other, 0, 1)]);
+    stranger.command = None;
+    assert!(matches!(writer.append(&stranger).await, AppendOutcome::Conflict { .. }));
+
+    Writer::claim_as(fixture.another().await, "node-b").await;
+    let fenced = writer.send(&batch).await.expect("append");
+    assert_eq!(fenced[0], AppendOutcome::Duplicate(committed.clone()));
+    assert_eq!(writer.log().await.len(), 5);
 }

@@ -2,26 +2,35 @@
 //! about a promise of its own.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use dashmap::DashMap;
 
 use super::Fixture;
 use crate::domain::event::{NewEvent, Origin, RecordedEvent};
 use crate::domain::ids::{CommandId, CorrelationId, Epoch, EventId, Name, Position, StreamId, Version};
+use crate::domain::integrity::leaf::LeafHash;
+use crate::ports::batch::Batch;
 use crate::ports::event_store::{
     Append, AppendOutcome, CommandRecord, Committed, EventFilter, StoreError, StreamAppend,
 };
-use crate::ports::{EventStore, IdSource};
+use crate::ports::{Clock, EventStore, IdSource};
 use crate::testkit::ManualClock;
 
 /// A writer with the epochs it was given.
+#[derive(Clone)]
 pub struct Writer {
+    /// The name it claimed under.
+    pub node: String,
     /// The store it writes to.
     pub store: Arc<dyn EventStore>,
     /// Its epochs, by shard.
     pub epochs: Vec<Epoch>,
-    /// Where its ids come from.
+    /// Where its ids and times come from.
     pub ids: Arc<ManualClock>,
+    /// The leaf of each event that was stored, on which the next one of its stream is chained.
+    pub leaves: Arc<DashMap<(StreamId, Version), LeafHash>>,
 }
 
 impl Writer {
@@ -33,12 +42,13 @@ impl Writer {
     /// Claims all shards for a node.
     pub async fn claim_as(store: Arc<dyn EventStore>, node: &str) -> Self {
         let epochs = store.claim_all(node).await.expect("claim");
-        Self { store, epochs, ids: Arc::new(ManualClock::seeded()) }
+        let ids = Arc::new(ManualClock::seeded());
+        Self { node: node.to_owned(), store, epochs, ids, leaves: Arc::default() }
     }
 
     /// The same owner with another handle.
     pub fn with(&self, store: Arc<dyn EventStore>) -> Self {
-        Self { store, epochs: self.epochs.clone(), ids: Arc::clone(&self.ids) }
+        Self { store, ..self.clone() }
     }
 
     /// A unit that expects `stream` at version `expected` and adds `events` events.
@@ -50,12 +60,11 @@ impl Writer {
     pub fn unit_of(&self, parts: &[(&StreamId, u64, usize)]) -> Append {
         let streams = parts.iter().map(|&(stream, expected, events)| self.part(stream, expected, events));
         Append {
-            command: CommandRecord {
-                stream: parts[0].0.clone(),
+            command: Some(CommandRecord {
                 id: CommandId(self.ids.uuid()),
                 request_hash: [7; 32],
                 answer: Bytes::from_static(b"\x80"),
-            },
+            }),
             origin: Origin {
                 actor: "user:ada".to_owned(),
                 correlation_id: CorrelationId(self.ids.uuid()),
@@ -72,6 +81,7 @@ impl Writer {
             stream: stream.clone(),
             epoch: self.epochs[usize::from(stream.shard().0)],
             expected: Version(expected),
+            previous: LeafHash::NONE,
             events: events.collect(),
         }
     }
@@ -89,8 +99,32 @@ impl Writer {
     }
 
     /// Appends a batch.
-    pub async fn append_all(&self, batch: &[Append]) -> Result<Vec<AppendOutcome>, StoreError> {
-        self.store.append(batch).await
+    pub async fn append_all(&self, units: &[Append]) -> Result<Vec<AppendOutcome>, StoreError> {
+        self.send(&self.batch(units)).await
+    }
+
+    /// A batch whose events are chained on those that this writer has stored.
+    pub fn batch(&self, units: &[Append]) -> Arc<Batch> {
+        let mut units = units.to_vec();
+        for part in units.iter_mut().flat_map(|unit| &mut unit.streams) {
+            let known = self.leaves.get(&(part.stream.clone(), part.expected));
+            part.previous = known.map_or(LeafHash::NONE, |leaf| *leaf);
+        }
+        self.ids.advance(Duration::from_micros(1));
+        Arc::new(Batch::new(&self.node, self.ids.now(), units).expect("a well-formed batch"))
+    }
+
+    /// Sends a batch, perhaps again.
+    pub async fn send(&self, batch: &Arc<Batch>) -> Result<Vec<AppendOutcome>, StoreError> {
+        let outcomes = self.store.append(Arc::clone(batch)).await?;
+        for (unit, outcome) in outcomes.iter().enumerate() {
+            if let AppendOutcome::Committed(_) = outcome {
+                for (stream, version, _, hashes) in batch.events(unit) {
+                    self.leaves.insert((stream.clone(), version), hashes.leaf);
+                }
+            }
+        }
+        Ok(outcomes)
     }
 
     /// Appends one unit that must be stored.
@@ -120,4 +154,9 @@ pub fn pipeline(name: &str) -> StreamId {
 /// The stream of a plugin.
 pub fn plugin(name: &str) -> StreamId {
     StreamId::plugin(&Name::new(name).expect("a test's name"))
+}
+
+/// The command of a unit that has one.
+pub fn command(unit: &mut Append) -> &mut CommandRecord {
+    unit.command.as_mut().expect("the kit's units carry commands unless a test takes them away")
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use super::kit::{Writer, pipeline, plugin};
+use super::kit::{Writer, command, pipeline, plugin};
 use crate::domain::event::RecordedEvent;
 use crate::domain::ids::{CommandId, Epoch, Position, StreamId, Version};
 use crate::ports::event_store::{Append, AppendOutcome, EventFilter, Wakeup};
@@ -17,7 +17,7 @@ const BATCHES: u64 = 60;
 const MAX_UNITS: u64 = 12;
 const STREAMS: u64 = 10;
 
-/// What became of a store: every time that the store itself chose is set to the same constant.
+/// What became of a store.
 #[derive(Debug, PartialEq)]
 pub struct History {
     /// The outcomes, batch by batch.
@@ -32,28 +32,20 @@ pub struct History {
 /// guards, units over several streams, and takeovers between batches.
 pub async fn random_history(store: Arc<dyn EventStore>, seed: u64) -> History {
     let dice = Arc::new(ManualClock::new(seed));
-    let mut writer = Writer { epochs: vec![Epoch(0); 256], store, ids: Arc::clone(&dice) };
+    let (node, leaves) = ("node-0".to_owned(), Arc::default());
+    let mut writer = Writer { node, epochs: vec![Epoch(0); 256], store, ids: Arc::clone(&dice), leaves };
     let mut sent: Vec<Append> = Vec::new();
     let mut outcomes = Vec::new();
     for batch in 0..BATCHES {
         if batch == 1 || dice.below(20) == 0 {
-            let node = format!("node-{batch}");
-            writer.epochs = writer.store.claim_all(&node).await.expect("claim");
+            writer.node = format!("node-{batch}");
+            writer.epochs = writer.store.claim_all(&writer.node).await.expect("claim");
         }
         let units = random_batch(&writer, &sent).await;
         outcomes.push(writer.append_all(&units).await.expect("append"));
         sent.extend(units);
     }
-    let mut log =
-        writer.store.read_all(Position(0), 100_000, &EventFilter::default()).await.expect("read_all");
-    for event in &mut log {
-        event.recorded_at = Timestamp::UNIX_EPOCH;
-    }
-    for outcome in outcomes.iter_mut().flatten() {
-        if let AppendOutcome::Committed(committed) | AppendOutcome::Duplicate(committed) = outcome {
-            committed.at = Timestamp::UNIX_EPOCH;
-        }
-    }
+    let log = writer.store.read_all(Position(0), 100_000, &EventFilter::default()).await.expect("read_all");
     History { outcomes, log, wakeups: writer.store.wakeups(None, 1_000).await.expect("wakeups") }
 }
 
@@ -80,8 +72,9 @@ async fn random_batch(writer: &Writer, sent: &[Append]) -> Vec<Append> {
 fn random_repeat(dice: &ManualClock, sent: &[Append]) -> Append {
     let index = dice.below(sent.len() as u64);
     let mut unit = sent[usize::try_from(index).expect("an index")].clone();
-    if dice.below(4) == 0 {
-        unit.command.request_hash = [9; 32];
+    let other_request = dice.below(4) == 0;
+    if let Some(command) = unit.command.as_mut().filter(|_| other_request) {
+        command.request_hash = [9; 32];
     }
     unit
 }
@@ -104,8 +97,11 @@ async fn random_unit(writer: &Writer, free: &[StreamId]) -> Append {
         return unit;
     }
     let mut unit = writer.unit_of(&parts);
-    unit.command.id = CommandId(dice.uuid());
-    unit.command.answer = Bytes::from(dice.random().to_le_bytes().to_vec());
+    command(&mut unit).id = CommandId(dice.uuid());
+    command(&mut unit).answer = Bytes::from(dice.random().to_le_bytes().to_vec());
+    if dice.below(3) == 0 {
+        unit.command = None;
+    }
     unit.origin.causation_id = (dice.below(2) == 0).then(|| dice.uuid());
     if dice.below(10) == 0 {
         unit.streams[0].epoch.0 += 1;

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::Fixture;
 use super::kit::{Writer, pipeline, plugin};
 use crate::domain::ids::{Category, ExecutionId, Position, StreamId, Version};
+use crate::domain::integrity::leaf::LeafHash;
 use crate::limits::MAX_EVENT_BYTES;
 use crate::ports::event_store::{AppendOutcome, EventFilter, StreamOrder, Wakeup};
 use crate::ports::{EventStore, IdSource, batch};
@@ -69,10 +70,13 @@ pub async fn the_log_is_filtered<F: Fixture>(fixture: &F) {
     let of_a = EventFilter { stream: Some(a.clone()), ..EventFilter::default() };
     assert_eq!(read(0, 10, &of_a).await, [1, 3, 5]);
     assert_eq!(read(1, 1, &of_a).await, [3]);
-    let begun = EventFilter { kind: Some("Begun".to_owned()), ..EventFilter::default() };
+    let begun = EventFilter { kinds: vec!["Begun".to_owned()], ..EventFilter::default() };
     assert_eq!(read(0, 10, &begun).await, [1, 5]);
     assert_eq!(read(0, 10, &EventFilter { stream: Some(b), ..begun.clone() }).await, Vec::<u64>::new());
     assert_eq!(read(1, 10, &EventFilter { stream: Some(a), ..begun }).await, [5]);
+    let both = ["Begun", "Ended"].map(str::to_owned);
+    let either = EventFilter { kinds: both.to_vec(), ..EventFilter::default() };
+    assert_eq!(read(1, 2, &either).await, [3, 5], "several types, in the order of the log");
     filters_of_time(&writer).await;
 }
 
@@ -252,4 +256,22 @@ pub async fn absurd_bounds_are_no_error<F: Fixture>(fixture: &F) {
     assert_eq!(streams, [stream]);
     let times = EventFilter { from: Some(Timestamp::MIN), to: Some(Timestamp::MAX), ..all };
     assert_eq!(store.read_all(Position(0), 9, &times).await.expect("read_all").len(), 1);
+}
+
+/// The hashes that were stored are those of the events as they are read, each chained on the one before it in its
+/// stream.
+pub async fn stored_hashes_verify<F: Fixture>(fixture: &F) {
+    let writer = Writer::claim(fixture).await;
+    let (a, b) = (pipeline("hashed"), plugin("hashed"));
+    writer.commit(&writer.unit_of(&[(&a, 0, 2), (&b, 0, 1)])).await;
+    writer.commit(&writer.unit_of(&[(&b, 1, 2), (&a, 2, 0)])).await;
+    writer.commit(&writer.unit(&a, 2, 1)).await;
+    for stream in [&a, &b] {
+        let mut previous = LeafHash::NONE;
+        for event in writer.stream(stream).await {
+            assert_eq!(event.computed_hashes(previous), event.hashes, "{stream} {}", event.version);
+            previous = event.hashes.leaf;
+        }
+        assert_ne!(previous, LeafHash::NONE);
+    }
 }

@@ -1,0 +1,3 @@
+//! Tamper evidence: what is hashed of every event, and how hashes are joined. Pure computation; no keys, no storage.
+
+pub mod leaf;
