@@ -8,7 +8,7 @@ use flexcore_actors::domain::ids::{CommandId, CorrelationId, ExecutionId, Positi
 use flexcore_actors::ports::clock::System;
 use flexcore_actors::ports::event_store::EventFilter;
 use flexcore_actors::ports::log_store::LogLine;
-use flexcore_actors::ports::{BoxFuture, Clock, EventStore, IdSource, LogStore};
+use flexcore_actors::ports::{BoxFuture, Clock, EventStore, IdSource, LogStore, ReadModels};
 use flexcore_actors::runtime::api::{Accepted, Api, ApiError, Command, CommandKind, Context};
 use flexcore_actors::runtime::node::{Node, Ports};
 use flexcore_actors::runtime::views::ExecutionView;
@@ -59,10 +59,21 @@ impl World {
         clock: Arc<dyn Clock>,
         ids: Arc<dyn IdSource>,
     ) -> Self {
+        Self::with_models(store, edge, Arc::new(MemoryReadModels::default()), clock, ids).await
+    }
+
+    /// The same with read models that may already hold something.
+    pub async fn with_models(
+        store: Arc<MemoryStore>,
+        edge: Arc<dyn EventStore>,
+        read_models: Arc<dyn ReadModels>,
+        clock: Arc<dyn Clock>,
+        ids: Arc<dyn IdSource>,
+    ) -> Self {
         let host = Arc::new(ScriptedHost::default());
         let ports = Ports {
             store: edge,
-            read_models: Arc::new(MemoryReadModels::default()),
+            read_models,
             host: Arc::clone(&host) as _,
             logs: Arc::new(NoLogs),
             clock,
