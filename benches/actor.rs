@@ -16,13 +16,13 @@ use flexcore_actors::ports::clock::System;
 use flexcore_actors::ports::log_store::LogLine;
 use flexcore_actors::ports::plugin_host::{AttemptEnd, HostEvent, PipeSpec, Progress};
 use flexcore_actors::ports::{BoxFuture, EventStore, IdSource, LogStore, PluginHost};
-use flexcore_actors::runtime::aggregate::{Directory, Shared};
+use flexcore_actors::runtime::aggregate::{Directory, Shared, Snapshots};
 use flexcore_actors::runtime::api::{Api, Command, CommandKind, Context};
 use flexcore_actors::runtime::committer::Committer;
 use flexcore_actors::runtime::inspect::Inspector;
 use flexcore_actors::runtime::node::{Node, Ports};
 use flexcore_actors::runtime::supervisor::SupervisorHandle;
-use flexcore_actors::testkit::{MemoryReadModels, MemoryStore};
+use flexcore_actors::testkit::{MemoryReadModels, MemorySnapshots, MemoryStore};
 use serde_json::json;
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, mpsc};
@@ -70,6 +70,7 @@ async fn node(store: Arc<dyn EventStore>) -> anyhow::Result<Node> {
     let ports = Ports {
         store,
         read_models: Arc::new(MemoryReadModels::default()),
+        snapshots: Arc::new(MemorySnapshots::default()),
         host: Arc::new(Nothing),
         logs: Arc::new(Nothing),
         clock,
@@ -101,7 +102,9 @@ async fn directory(store: Arc<dyn EventStore>) -> anyhow::Result<Arc<Directory<P
         committer,
         clock: Arc::new(System),
         ids,
+        snapshots: Snapshots::new(Arc::new(MemorySnapshots::default())),
         recoveries: Semaphore::new(1),
+        replays: Semaphore::new(1),
         superseded: CancellationToken::new(),
     };
     Ok(Arc::new(Directory::new(supervisor, Arc::new(shared))))

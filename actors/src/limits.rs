@@ -38,6 +38,20 @@ pub const MAILBOX: usize = 256;
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Events read from the store in one go while an aggregate recovers.
 pub const RECOVERY_PAGE: usize = 1_000;
+/// A stream with fewer events is folded as fast as a snapshot of it is read: none is taken or looked for.
+pub const SNAPSHOT_MIN_EVENTS: usize = 20;
+/// Events after which an aggregate's next snapshot is taken.
+pub const SNAPSHOT_EVERY: usize = 100;
+/// A recovery that takes longer is followed by a snapshot, however few events the last one is behind.
+pub const SNAPSHOT_SLOW_RECOVERY: Duration = Duration::from_millis(50);
+/// Largest encoded state that is kept; a larger one is folded from its stream.
+pub const MAX_SNAPSHOT_BYTES: usize = 32 << 20;
+/// Snapshots that may wait to be saved: each keeps a state in memory. Further ones are left out until their next turn.
+pub const SNAPSHOTS_WAITING: usize = 1_000;
+/// Snapshots that are saved at the same time: more would only take the store's time from appends and reads.
+pub const SNAPSHOTS_SAVING: usize = 2;
+/// Streams that are folded up to a moment of the past at the same time; each may read millions of events.
+pub const REPLAYS: usize = 2;
 /// How often an aggregate reloads and decides again after losing a race for its version.
 pub const CONFLICT_RETRIES: u32 = 5;
 /// The pause before an aggregate loads a state that it had to drop and that others follow.

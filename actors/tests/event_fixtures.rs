@@ -4,9 +4,12 @@
 //! A new event type, or a new schema version, needs a sample in [`samples`]; then
 //! `FLEXCORE_WRITE_FIXTURES=1 cargo test -p flexcore-actors --test event_fixtures` writes the files that are missing.
 //! A file that exists is never written again: when it cannot be read any more, the reader is wrong (see upcasting
-//! in `domain/codec.rs`), not the file.
+//! in `domain/upcast.rs`), not the file.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+#[path = "fixtures/states.rs"]
+mod states; // what the same events lead to, as snapshots keep it
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -29,7 +32,7 @@ fn file(kind: &str, schema: u16, extension: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/events").join(name)
 }
 
-/// All event types with the schema version that is written today.
+/// All event types with the schema version that is written today, which every version before led to.
 fn kinds() -> Vec<(&'static str, u16)> {
     [PipelineEvent::KINDS, ExecutionEvent::KINDS, PluginEvent::KINDS, AuditEvent::KINDS].concat()
 }
@@ -56,6 +59,10 @@ fn as_json(payload: &[u8]) -> Value {
 fn every_event_type_has_a_fixture() {
     let samples = samples();
     for (kind, schema) in kinds() {
+        for earlier in 1..schema {
+            let kept = file(kind, earlier, "msgpack").exists() && file(kind, earlier, "json").exists();
+            assert!(kept, "{kind} v{earlier} was written once: its fixture must stay");
+        }
         let path = file(kind, schema, "msgpack");
         let sample = samples.iter().find(|s| s.kind == kind && s.schema_version == schema);
         let sample = sample.unwrap_or_else(|| panic!("add a sample of {kind} in schema version {schema}"));
@@ -70,7 +77,7 @@ fn every_event_type_has_a_fixture() {
 
 #[test]
 fn every_fixture_is_still_read_as_it_was_meant() {
-    let mut seen = BTreeSet::new();
+    let (mut seen, kinds) = (BTreeSet::new(), kinds());
     for entry in fs::read_dir(file("x", 1, "json").parent().unwrap()).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_none_or(|extension| extension != "msgpack") {
@@ -80,13 +87,14 @@ fn every_fixture_is_still_read_as_it_was_meant() {
         let (kind, schema) = stem.split_once(".v").unwrap();
         let schema = schema.parse().unwrap();
         let read = read(kind, schema, &fs::read(&path).unwrap());
+        assert!(kinds.contains(&(read.kind, read.schema_version)), "{stem} reads as today's shape");
         let expected = fs::read_to_string(file(kind, schema, "json")).unwrap();
         let expected: Value = serde_json::from_str(&expected).unwrap();
         assert_eq!(read.kind, kind);
         assert_eq!(as_json(&read.payload), expected, "{stem}");
         seen.insert(stem);
     }
-    assert!(seen.len() >= kinds().len(), "too few fixtures: {seen:?}");
+    assert!(seen.len() >= kinds.len(), "too few fixtures: {seen:?}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! `inspect`. Never in here: what it does.
 
 use clap::{Args, Subcommand, ValueEnum};
+use jiff::Timestamp;
 
 use super::output::Format;
 
@@ -28,6 +29,12 @@ pub struct ListArgs {
 pub struct ShowArgs {
     /// Its name or id
     pub name: String,
+    /// As it was at this time, such as 2026-01-31T08:00:00Z
+    #[arg(long, value_name = "TIME", conflicts_with = "at_version")]
+    pub at: Option<Timestamp>,
+    /// As it was at this version
+    #[arg(long, value_name = "VERSION")]
+    pub at_version: Option<u64>,
     #[command(flatten)]
     pub output: OutputArgs,
 }

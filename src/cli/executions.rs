@@ -10,6 +10,7 @@ use super::failure::Failure;
 use super::human::{age, between, bytes, field, grouped, span};
 use super::lists::{items, read_list, write_list};
 use super::logs::logs;
+use super::moment;
 use super::output::{Format, Terminal, tone_of};
 use super::table::Table;
 use super::wire::{Attempt, Execution};
@@ -61,12 +62,12 @@ async fn list(client: &Client, terminal: &mut Terminal, args: ExecutionsListArgs
 }
 
 async fn show(client: &Client, terminal: &mut Terminal, args: ShowArgs) -> Result<(), Failure> {
-    let answer = client.get(&format!("/executions/{}", escaped(&args.name))).await?;
+    let answer = client.get(&moment::path("executions", &args)).await?;
     if args.output.output == Format::Json {
         return terminal.json(&answer);
     }
     let execution = Execution::from_json(&answer);
-    let now = Timestamp::now();
+    let now = moment::of_execution(&args, &answer, &execution);
     let cause = execution.cause.as_ref().map(ToString::to_string).unwrap_or_default();
     for (label, text) in [
         ("Id", execution.id.clone()),

@@ -18,6 +18,7 @@ mod human;
 mod inspect;
 mod lists;
 mod logs;
+mod moment;
 mod output;
 mod parameters;
 mod pipelines;

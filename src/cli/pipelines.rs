@@ -11,6 +11,7 @@ use super::client::{Client, escaped};
 use super::failure::{Exit, Failure};
 use super::human::{age, field};
 use super::lists::{items, read_list, write_list};
+use super::moment;
 use super::output::{Format, Terminal, tone_of};
 use super::table::Table;
 
@@ -58,7 +59,7 @@ async fn list(client: &Client, terminal: &mut Terminal, args: ListArgs) -> Resul
 }
 
 async fn show(client: &Client, terminal: &mut Terminal, args: ShowArgs) -> Result<(), Failure> {
-    let answer = client.get(&format!("/pipelines/{}", escaped(&args.name))).await?;
+    let answer = client.get(&moment::path("pipelines", &args)).await?;
     if args.output.output == Format::Json {
         return terminal.json(&answer);
     }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use flexcore_actors::ports::clock::System;
-use flexcore_actors::ports::{Clock, EventStore, LogStore, ReadModels};
+use flexcore_actors::ports::{Clock, EventStore, LogStore, ReadModels, SnapshotStore};
 use flexcore_actors::runtime::api::Api;
 use flexcore_actors::runtime::node::{Loss, Node as Runtime, Ports};
 use tokio::task::JoinHandle;
@@ -55,10 +55,10 @@ pub async fn start(config: &Config) -> anyhow::Result<Node> {
     let listener = http::bind(config.http_listen).await?;
     let address = listener.local_addr().context("the listener has no address")?;
     let clock: Arc<dyn Clock> = Arc::new(System);
-    let (store, read_models) = open_store(config, &data_dir).await?;
+    let (store, snapshots, read_models) = open_stores(config, &data_dir).await?;
     let logs: Arc<dyn LogStore> = Arc::new(FileLogs::open(&data_dir)?);
-    let host = host(&data_dir, presence, &logs, &clock)?;
-    let ports = Ports { store, read_models, host: Arc::new(host), logs, clock, ids: Arc::new(System) };
+    let host = Arc::new(host(&data_dir, presence, &logs, &clock)?);
+    let ports = Ports { store, read_models, snapshots, host, logs, clock, ids: Arc::new(System) };
     let runtime = Runtime::start(config.node_name.as_str(), ports).await?;
     let api = runtime.api();
     let gateway_shutdown = CancellationToken::new();
@@ -109,10 +109,10 @@ fn make_data_dir(path: &Path) -> anyhow::Result<PathBuf> {
     })
 }
 
-async fn open_store(
-    config: &Config,
-    data_dir: &Path,
-) -> anyhow::Result<(Arc<dyn EventStore>, Arc<dyn ReadModels>)> {
+/// The stores of events, of snapshots and of read models.
+type Stores = (Arc<dyn EventStore>, Arc<dyn SnapshotStore>, Arc<dyn ReadModels>);
+
+async fn open_stores(config: &Config, data_dir: &Path) -> anyhow::Result<Stores> {
     let Some(url) = &config.database_url else {
         let path = data_dir.join("flexcore.db");
         let open = {
@@ -121,6 +121,7 @@ async fn open_store(
         };
         let store =
             open.await?.with_context(|| format!("the embedded store {} cannot be opened", path.display()))?;
+        let store = Arc::new(store);
         let path = data_dir.join("read-models.db");
         let open = {
             let path = path.clone();
@@ -128,13 +129,14 @@ async fn open_store(
         };
         let read_models =
             open.await?.with_context(|| format!("the read models {} cannot be opened", path.display()))?;
-        return Ok((Arc::new(store), Arc::new(read_models)));
+        return Ok((Arc::clone(&store) as _, store, Arc::new(read_models)));
     };
     let store = PostgresStore::connect(url.reveal())
         .await
         .context("database.url: the event store cannot be opened")?;
     let read_models = store.read_models().context("database.url: the read models cannot be opened")?;
-    Ok((Arc::new(store), Arc::new(read_models)))
+    let store = Arc::new(store);
+    Ok((Arc::clone(&store) as _, store, Arc::new(read_models)))
 }
 
 /// What starts programs, under the launcher at `jailer`; each launcher keeps `presence` open until it has ended.

@@ -5,7 +5,7 @@ use std::future::Future;
 
 use flexcore_actors::domain::ids::Name;
 use flexcore_actors::domain::projection::View;
-use flexcore_actors::runtime::api::{Api, ApiError, CommandKind, PageRequest};
+use flexcore_actors::runtime::api::{Api, ApiError, At, CommandKind, PageRequest};
 use flexcore_actors::runtime::views::{Page, PipelineView, PluginView};
 use http::StatusCode;
 use serde::Serialize;
@@ -38,6 +38,8 @@ pub(super) trait Definition: Serialize + Versioned + Send + Sized + 'static {
 
     /// Reads one.
     fn one(api: &Api, name: &Name) -> impl Future<Output = Result<Self, ApiError>> + Send;
+    /// Reads one as it was.
+    fn one_at(api: &Api, name: &Name, at: At) -> impl Future<Output = Result<Self, ApiError>> + Send;
     /// Reads many.
     fn many(api: &Api, page: PageRequest) -> impl Future<Output = Result<Page<Self>, ApiError>> + Send;
 }
@@ -53,6 +55,10 @@ impl Definition for PipelineView {
 
     async fn one(api: &Api, name: &Name) -> Result<Self, ApiError> {
         api.pipeline(name).await
+    }
+
+    async fn one_at(api: &Api, name: &Name, at: At) -> Result<Self, ApiError> {
+        api.pipeline_at(name, at).await
     }
 
     async fn many(api: &Api, page: PageRequest) -> Result<Page<Self>, ApiError> {
@@ -71,6 +77,10 @@ impl Definition for PluginView {
 
     async fn one(api: &Api, name: &Name) -> Result<Self, ApiError> {
         api.plugin(name).await
+    }
+
+    async fn one_at(api: &Api, name: &Name, at: At) -> Result<Self, ApiError> {
+        api.plugin_at(name, at).await
     }
 
     async fn many(api: &Api, page: PageRequest) -> Result<Page<Self>, ApiError> {
@@ -117,7 +127,11 @@ async fn list<D: Definition>(ctx: Ctx) -> Answer {
 }
 
 async fn show<D: Definition>(name: String, ctx: Ctx) -> Answer {
-    resource(&D::one(&ctx.api, &name_in_path(D::NOUN, &name)?).await?)
+    let name = name_in_path(D::NOUN, &name)?;
+    resource(&match ctx.call.query.at()? {
+        Some(at) => D::one_at(&ctx.api, &name, at).await?,
+        None => D::one(&ctx.api, &name).await?,
+    })
 }
 
 async fn create<D: Definition>(ctx: Ctx, body: Payload) -> Answer {

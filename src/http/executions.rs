@@ -69,7 +69,11 @@ async fn list(ctx: Ctx) -> Answer {
 }
 
 async fn show(id: String, ctx: Ctx) -> Answer {
-    resource(&ctx.api.execution(execution_in_path(&id)?).await?)
+    let id = execution_in_path(&id)?;
+    resource(&match ctx.call.query.at()? {
+        Some(at) => ctx.api.execution_at(id, at).await?,
+        None => ctx.api.execution(id).await?,
+    })
 }
 
 async fn transition(kind: CommandKind, status: StatusCode, id: String, ctx: Ctx, body: Payload) -> Answer {

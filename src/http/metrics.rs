@@ -45,6 +45,9 @@ const COUNTERS: &[Figure] = &[
     ("relayed_records", "Records relayed by attempts that have ended", |m| m.records),
     ("relayed_bytes", "Bytes relayed by attempts that have ended", |m| m.bytes),
     ("actor_restarts", "Actors restarted by their supervisors", |m| m.actor_restarts),
+    ("snapshots_saved", "Snapshots of aggregates saved", |m| m.snapshots_saved),
+    ("snapshots_failed", "Snapshots that could not be saved", |m| m.snapshots_failed),
+    ("snapshots_ignored", "Snapshots that could not be used", |m| m.snapshots_ignored),
 ];
 
 const GAUGES: &[Figure] = &[

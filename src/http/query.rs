@@ -4,10 +4,11 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
-use flexcore_actors::domain::ids::Position;
+use flexcore_actors::domain::ids::{Position, Version};
 use flexcore_actors::domain::problem::Problems;
 use flexcore_actors::domain::reader::{kind_of, nearest};
-use flexcore_actors::runtime::api::PageRequest;
+use flexcore_actors::runtime::api::{At, PageRequest};
+use jiff::Timestamp;
 
 use serde_json::Value;
 
@@ -124,6 +125,18 @@ impl Query {
         Ok(Position(self.number("min_position")?.unwrap_or_default()))
     }
 
+    /// `at_version` or `at`: the moment of the past that is asked for; `None` is now.
+    pub(super) fn at(&self) -> Result<Option<At>, Problem> {
+        match (self.number("at_version")?, self.parsed::<Timestamp>("at")?) {
+            (Some(_), Some(_)) => {
+                Err(Problem::parameter("at", "at and at_version both name a moment: give one of them"))
+            }
+            (version, time) => {
+                Ok(version.map(|version| At::Version(Version(version))).or(time.map(At::Time)))
+            }
+        }
+    }
+
     /// Where a list of events begins: `after`, or the `cursor` of the page before, which is the same.
     pub(super) fn after(&self) -> Result<Position, Problem> {
         match (self.number("after")?, self.number("cursor")?) {
@@ -185,8 +198,18 @@ mod tests {
         assert_eq!(query("cursor=7").after().unwrap(), Position(7));
         refusal(query("cursor=7&after=7").after());
         assert_eq!(query("min_position=9").min_position().unwrap(), Position(9));
-        let time = query("from=2026-01-02T03:04:05Z").parsed::<jiff::Timestamp>("from").unwrap();
+        assert_eq!(query("at_version=3").at().unwrap(), Some(At::Version(Version(3))));
+        assert_eq!(
+            query("at=1970-01-01T01:00:00%2B01:00").at().unwrap(),
+            Some(At::Time(Timestamp::UNIX_EPOCH))
+        );
+        assert_eq!(query("").at().unwrap(), None);
+        for bad in ["at=yesterday", "at=2026-01-01", "at_version=-1", "at=1970-01-01T00:00:00Z&at_version=1"]
+        {
+            refusal(query(bad).at());
+        }
+        let time = query("from=2026-01-02T03:04:05Z").parsed::<Timestamp>("from").unwrap();
         assert_eq!(time.unwrap().to_string(), "2026-01-02T03:04:05Z");
-        assert!(refusal(query("from=now").parsed::<jiff::Timestamp>("from")).contains("from"));
+        assert!(refusal(query("from=now").parsed::<Timestamp>("from")).contains("from"));
     }
 }

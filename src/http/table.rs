@@ -59,6 +59,8 @@ const fn delete(path: &'static str, about: &'static str) -> Route {
 }
 
 const PAGE: &[&str] = &["limit", "cursor", "min_position"];
+/// Of one resource as it was.
+const AT: &[&str] = &["at", "at_version"];
 const EXECUTIONS: &[&str] =
     &["pipeline", "plugin", "status", "kind", "from", "to", "limit", "cursor", "min_position"];
 const AUDIT: &[&str] = &["actor", "outcome", "from", "to", "limit", "cursor", "min_position"];
@@ -84,7 +86,7 @@ pub const ROUTES: &[Route] = &[
     get("/health", "whether the process is alive"),
     get("/ready", "whether the node takes work, with the state of each dependency"),
     get("/metrics", "figures for Prometheus"),
-    get(api!("/executions/{id}"), "one execution, live while it runs"),
+    get(api!("/executions/{id}"), "one execution, live while it runs; or as it was").query(AT),
     get(api!("/executions"), "executions, newest first").query(EXECUTIONS),
     post(api!("/executions/{id}/cancel"), "cancel it; durable at once, final"),
     post(api!("/executions/{id}/pause"), "start no further step"),
@@ -95,7 +97,7 @@ pub const ROUTES: &[Route] = &[
     get(api!("/executions/{id}/timeline"), "its attempts in time"),
     get(api!("/pipelines"), "pipelines by name").query(PAGE),
     post(api!("/pipelines"), "create a pipeline as a draft; dry_run only checks").query(&["dry_run"]),
-    get(api!("/pipelines/{name}"), "one pipeline"),
+    get(api!("/pipelines/{name}"), "one pipeline, now or as it was").query(AT),
     put(api!("/pipelines/{name}"), "revise it"),
     delete(api!("/pipelines/{name}"), "archive it; its name stays reserved"),
     post(api!("/pipelines/{name}/activate"), "let it run"),
@@ -109,7 +111,7 @@ pub const ROUTES: &[Route] = &[
     delete(api!("/pipelines/{name}/bookmarks/{step}"), "clear it, so that the step begins anew"),
     get(api!("/plugins"), "plugins by name").query(PAGE),
     post(api!("/plugins"), "register and enable a plugin; dry_run only checks").query(&["dry_run"]),
-    get(api!("/plugins/{name}"), "one plugin"),
+    get(api!("/plugins/{name}"), "one plugin, now or as it was").query(AT),
     put(api!("/plugins/{name}"), "revise it"),
     delete(api!("/plugins/{name}"), "retire it"),
     post(api!("/plugins/{name}/enable"), "let it run"),

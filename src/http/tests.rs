@@ -14,7 +14,7 @@ use flexcore_actors::ports::log_store::{LogLine, LogStream};
 use flexcore_actors::ports::plugin_host::{AttemptEnd, HostEvent, PipeSpec, Progress};
 use flexcore_actors::ports::{BoxFuture, LogStore, PluginHost};
 use flexcore_actors::runtime::node::{Node, Ports};
-use flexcore_actors::testkit::{MemoryReadModels, MemoryStore};
+use flexcore_actors::testkit::{MemoryReadModels, MemorySnapshots, MemoryStore};
 use http::{HeaderMap, Request};
 use http_body_util::{BodyExt, Full};
 use jiff::Timestamp;
@@ -103,8 +103,10 @@ impl World {
     async fn new() -> Self {
         let store = Arc::new(MemoryStore::new());
         let (clock, ids) = (Arc::new(System), Arc::new(System));
-        let read_models = Arc::new(MemoryReadModels::default());
-        let ports = Ports { store, read_models, host: Arc::new(Host), logs: Arc::new(Logs), clock, ids };
+        let (read_models, snapshots) =
+            (Arc::new(MemoryReadModels::default()), Arc::new(MemorySnapshots::default()));
+        let (host, logs) = (Arc::new(Host), Arc::new(Logs));
+        let ports = Ports { store, read_models, snapshots, host, logs, clock, ids };
         let node = Node::start("n1", ports).await.unwrap();
         let gateway = Gateway::new(node.api(), DEADLINE, CancellationToken::new());
         let world = Self { gateway, _node: node };

@@ -31,6 +31,7 @@ mod migrate;
 mod read_models;
 mod reads;
 mod session;
+mod snapshots;
 mod value;
 mod writer;
 
@@ -89,7 +90,7 @@ impl PostgresStore {
         PostgresReadModels::new(&self.config)
     }
 
-    /// Runs a read on a connection of the pool. One that gave no answer in time is closed: the next statement would
+    /// Runs a read, or a write that may be lost, on a connection of the pool. One that gave no answer in time is closed: the next statement would
     /// wait behind the first.
     async fn read<T>(
         &self,

@@ -18,6 +18,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use tokio::sync::watch;
 
 use self::readers::Readers;
+use self::snapshots::SnapshotWriter;
 use self::writer::Writer;
 
 mod append;
@@ -25,6 +26,7 @@ mod error;
 mod read_models;
 mod readers;
 mod reads;
+mod snapshots;
 mod value;
 mod writer;
 
@@ -45,8 +47,9 @@ const PREPARED: usize = 32;
 /// An event store in a SQLite file.
 pub struct SqliteStore {
     path: PathBuf,
-    // the readers are closed first, so that the writer's close ends the write-ahead log
+    // the others are closed first, so that the writer's close ends the write-ahead log
     readers: Readers,
+    snapshots: SnapshotWriter,
     writer: Writer,
     head: Arc<Head>,
 }
@@ -72,7 +75,8 @@ impl SqliteStore {
             operation: "start the store's writer",
             source: Box::new(source),
         })?;
-        Ok(Self { path: path.to_owned(), readers: Readers::new(path), writer, head })
+        let (readers, snapshots) = (Readers::new(path), SnapshotWriter::new(path));
+        Ok(Self { path: path.to_owned(), readers, snapshots, writer, head })
     }
 
     /// The file.

@@ -10,7 +10,7 @@ use flexcore_actors::testkit::MemoryStore;
 use flexcore_actors::testkit::conformance::{Fixture, Writer, pipeline};
 
 pub(crate) struct Sqlite {
-    store: Arc<SqliteStore>,
+    pub(crate) store: Arc<SqliteStore>,
     folder: tempfile::TempDir,
 }
 

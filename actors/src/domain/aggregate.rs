@@ -1,19 +1,25 @@
 //! What every aggregate is: a state, commands that it accepts or refuses, and events that change it.
 
 use jiff::Timestamp;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
 
 use super::codec::{Encoded, EventSet};
 use super::ids::{Category, ExecutionId, StreamId, Version};
 use super::problem::Problems;
 
 /// A consistency boundary with its own event stream.
-pub trait Aggregate: Default + Clone + Send + Sync + 'static {
+pub trait Aggregate: Default + Clone + Send + Sync + Serialize + DeserializeOwned + 'static {
     /// What it can be asked to do.
     type Command: Clone + Send + Sync + 'static;
     /// What can happen to it.
     type Event: EventSet + Clone;
     /// What its stream's name begins with.
     const CATEGORY: Category;
+    /// The number of the state's shape and of what its events mean to it; raised whenever either changes, so that no
+    /// snapshot of an earlier shape is taken for one of today's. A fixture of the state fails when this was forgotten.
+    const SHAPE: u32;
 
     /// Decides a command against the state: what happens, or why not. Pure; `now` is the only time there is.
     ///
@@ -23,6 +29,15 @@ pub trait Aggregate: Default + Clone + Send + Sync + 'static {
 
     /// Changes the state by an event that happened. Never fails: what was recorded is true.
     fn apply(&mut self, event: &Self::Event, recorded: Recorded);
+}
+
+/// What stands with a snapshot of `A` and tells which states can be read from it.
+#[must_use]
+pub fn fingerprint<A: Aggregate>() -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    hasher.update(A::CATEGORY.as_str());
+    hasher.update(A::SHAPE.to_be_bytes());
+    hasher.finalize().into()
 }
 
 /// Where and when an event was recorded.

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 pub enum CodecError {
     /// This version does not know the type, or not in this schema version.
     #[error(
-        "unknown event type {kind} in schema version {schema_version}: it was written by a newer version"
+        "unknown event type {kind} in schema version {schema_version}: it was written by a newer version of FlexCore"
     )]
     UnknownEvent {
         /// The type.
@@ -48,7 +48,7 @@ pub trait EventSet: Sized + Send + Sync + 'static {
     /// Encodes the event.
     fn encode(&self) -> Encoded;
 
-    /// Reads an event back.
+    /// Reads an event back, lifted to today's shape when it was written in an earlier one.
     ///
     /// # Errors
     /// When the type or its schema version is unknown, or the payload does not fit.
@@ -119,13 +119,14 @@ pub(super) mod pairs {
     }
 }
 
-/// Declares the set of events of an aggregate: an enum of payload structs with their schema versions.
+/// Declares the set of events of an aggregate: an enum of payload structs with their schema versions. A type beyond
+/// its first version names how each earlier one is lifted to the next: `StepStarted = 3 from [one_to_two, two_to_three]`
+/// (see [`upcast`](super::upcast)).
 macro_rules! event_set {
-    ($(#[$doc:meta])* $set:ident { $($kind:ident = $schema:literal),+ $(,)? }) => {
+    ($(#[$doc:meta])* $set:ident { $($kind:ident = $schema:literal $(from [$($lift:path),+ $(,)?])?),+ $(,)? }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq)]
-        #[expect(missing_docs, reason = "each variant is named after its documented payload")]
-        pub enum $set { $($kind($kind)),+ }
+        pub enum $set { $(#[doc = concat!("See [`", stringify!($kind), "`](struct@", stringify!($kind), ").")] $kind($kind)),+ }
 
         impl $crate::domain::codec::EventSet for $set {
             const KINDS: &'static [(&'static str, u16)] = &[$((stringify!($kind), $schema)),+];
@@ -141,9 +142,12 @@ macro_rules! event_set {
             }
 
             fn decode(kind: &str, schema_version: u16, payload: &[u8]) -> Result<Self, $crate::domain::codec::CodecError> {
-                match (kind, schema_version) {
-                    $((stringify!($kind), $schema) => $crate::domain::codec::from_bytes(payload).map(Self::$kind)
-                        .map_err(|source| $crate::domain::codec::CodecError::Payload { kind: kind.to_owned(), source }),)+
+                match kind {
+                    $(stringify!($kind) => {
+                        const LIFTS: &[$crate::domain::upcast::Lift] = &[$($($lift),+)?];
+                        const { assert!(LIFTS.len() + 1 == $schema, "every earlier schema version needs its lift") };
+                        $crate::domain::upcast::read(kind, schema_version, LIFTS, payload).map(Self::$kind)
+                    })+
                     _ => Err($crate::domain::codec::CodecError::UnknownEvent { kind: kind.to_owned(), schema_version }),
                 }
             }

@@ -19,3 +19,4 @@ pub mod reader;
 pub mod retry;
 #[cfg(test)]
 mod story;
+mod upcast;

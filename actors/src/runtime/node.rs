@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::aggregate::{Directory, Shared};
+use super::aggregate::{Directory, Shared, Snapshots};
 use super::api::Api;
 use super::committer::Committer;
 use super::inspect::Inspector;
@@ -19,9 +19,9 @@ use super::refusals::{Recorder, Refusals};
 use super::services::Services;
 use super::supervisor::SupervisorHandle;
 use crate::domain::ids::{Incarnation, StreamId};
-use crate::limits::{PASSIVATE_AFTER, PASSIVATE_SWEEP};
+use crate::limits::{PASSIVATE_AFTER, PASSIVATE_SWEEP, REPLAYS};
 use crate::ports::event_store::StoreError;
-use crate::ports::{Clock, EventStore, IdSource, LogStore, PluginHost, ReadModels};
+use crate::ports::{Clock, EventStore, IdSource, LogStore, PluginHost, ReadModels, SnapshotStore};
 
 /// Aggregates that recover at the same time: more only makes each of them slower.
 const RECOVERIES: usize = 16;
@@ -34,6 +34,8 @@ pub struct Ports {
     pub store: Arc<dyn EventStore>,
     /// Where what lists show is kept, derived from the events.
     pub read_models: Arc<dyn ReadModels>,
+    /// Where snapshots are kept.
+    pub snapshots: Arc<dyn SnapshotStore>,
     /// Runs programs.
     pub host: Arc<dyn PluginHost>,
     /// Keeps what programs say.
@@ -105,7 +107,7 @@ impl Node {
     /// # Errors
     /// When the store cannot be read or written.
     pub async fn start(name: &str, ports: Ports) -> Result<Self, StartError> {
-        let Ports { store, read_models, host, logs, clock, ids } = ports;
+        let Ports { store, read_models, snapshots, host, logs, clock, ids } = ports;
         let epochs = store.claim_all(name).await?;
         let head = store.head().await?;
         let inspector = Inspector::new(name);
@@ -118,7 +120,9 @@ impl Node {
             clock,
             ids: Arc::clone(&ids),
             epochs,
+            snapshots: Snapshots::new(snapshots),
             recoveries: Semaphore::new(RECOVERIES),
+            replays: Semaphore::new(REPLAYS),
             superseded: CancellationToken::new(),
         });
         let draining = CancellationToken::new();

@@ -429,4 +429,10 @@ pub struct NodeMetrics {
     pub position: u64,
     /// Actors restarted by their supervisors.
     pub actor_restarts: u64,
+    /// Snapshots of aggregates saved.
+    pub snapshots_saved: u64,
+    /// Snapshots that could not be saved.
+    pub snapshots_failed: u64,
+    /// Snapshots that could not be used: the stream was folded from its beginning.
+    pub snapshots_ignored: u64,
 }

@@ -9,7 +9,9 @@ pub mod read_models;
 mod clock;
 mod memory;
 mod memory_read_models;
+mod snapshots;
 
 pub use clock::ManualClock;
 pub use memory::{Fault, MemoryStore};
 pub use memory_read_models::MemoryReadModels;
+pub use snapshots::MemorySnapshots;

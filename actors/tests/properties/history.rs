@@ -3,9 +3,12 @@
 use std::fmt::Debug;
 
 use flexcore_actors::domain::aggregate::{Aggregate, Decision, Recorded, Rejection};
-use flexcore_actors::domain::codec::{Encoded, EventSet};
+use flexcore_actors::domain::codec::{Encoded, EventSet, from_bytes, to_bytes};
 use flexcore_actors::domain::ids::Version;
 use jiff::{SignedDuration, Timestamp};
+
+/// A snapshot is tried after every so many events: from each one on, everything after it is folded.
+const SNAPSHOT_STEP: usize = 7;
 
 /// An aggregate and everything that was recorded of it.
 pub(crate) struct History<A: Aggregate> {
@@ -46,11 +49,21 @@ where
         self.events.push(decoded);
     }
 
-    /// Reads everything again from the start, as after a restart.
+    /// Reads everything again from the start, as after a restart; and from a snapshot after any event, which must
+    /// come to the same.
     pub(crate) fn replayed(&self) -> A {
         let mut state = A::default();
+        let mut snapshots = vec![to_bytes(&state)];
         for (encoded, recorded) in &self.stored {
             state.apply(&decode::<A>(encoded), *recorded);
+            snapshots.push(to_bytes(&state));
+        }
+        for (taken, snapshot) in snapshots.iter().enumerate().step_by(SNAPSHOT_STEP) {
+            let mut recovered: A = from_bytes(snapshot).unwrap();
+            for (encoded, recorded) in &self.stored[taken..] {
+                recovered.apply(&decode::<A>(encoded), *recorded);
+            }
+            assert_eq!(recovered, state, "recovered from a snapshot at version {taken}");
         }
         state
     }

@@ -1,6 +1,8 @@
-//! A store in front of the in-memory one that keeps appends of one event type waiting: a store that hangs.
+//! A store in front of the in-memory one that keeps appends of one event type waiting (a store that hangs), and counts
+//! the events that are read.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use flexcore_actors::domain::event::RecordedEvent;
 use flexcore_actors::domain::ids::{Category, CommandId, Epoch, Position, StreamId, Version};
@@ -19,17 +21,28 @@ pub struct Gate {
     inner: Arc<MemoryStore>,
     held: watch::Sender<Option<&'static str>>,
     caught: watch::Sender<u32>,
+    read: AtomicUsize,
 }
 
 impl Gate {
     /// A node whose store has a gate.
     pub async fn world() -> (World, Arc<Self>) {
         let inner = Arc::new(MemoryStore::new());
-        let (held, caught) = (watch::Sender::new(None), watch::Sender::new(0));
-        let gate = Arc::new(Self { inner: Arc::clone(&inner), held, caught });
+        let gate = Self::before(&inner);
         let edge = Arc::clone(&gate) as Arc<dyn EventStore>;
         let world = World::with(inner, edge, Arc::new(System), Arc::new(System)).await;
         (world, gate)
+    }
+
+    /// A gate in front of a store.
+    pub fn before(store: &Arc<MemoryStore>) -> Arc<Self> {
+        let (held, caught) = (watch::Sender::new(None), watch::Sender::new(0));
+        Arc::new(Self { inner: Arc::clone(store), held, caught, read: AtomicUsize::new(0) })
+    }
+
+    /// Events of streams read since the last call.
+    pub fn take_read(&self) -> usize {
+        self.read.swap(0, Ordering::SeqCst)
     }
 
     /// From now on appends with an event of this type wait.
@@ -75,7 +88,11 @@ impl EventStore for Gate {
         after: Version,
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<RecordedEvent>, StoreError>> {
-        self.inner.read_stream(stream, after, limit)
+        Box::pin(async move {
+            let events = self.inner.read_stream(stream, after, limit).await?;
+            self.read.fetch_add(events.len(), Ordering::SeqCst);
+            Ok(events)
+        })
     }
 
     fn read_all<'a>(

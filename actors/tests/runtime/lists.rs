@@ -8,7 +8,6 @@ use flexcore_actors::domain::audit::RequestRefused;
 use flexcore_actors::domain::ids::{CorrelationId, Position};
 use flexcore_actors::domain::projection::{Executions, Plugins, Projection, View};
 use flexcore_actors::ports::ReadModels;
-use flexcore_actors::ports::clock::System;
 use flexcore_actors::ports::read_models::{Advance, Generation, Progress, row};
 use flexcore_actors::runtime::api::{ApiError, AuditFilter, CommandKind, ExecutionFilter, PageRequest};
 use flexcore_actors::runtime::views::ProjectionView;
@@ -186,9 +185,7 @@ async fn claim(models: &MemoryReadModels, view: View, shape: u32, position: u64,
 }
 
 async fn world_on(store: Arc<MemoryStore>, models: &Arc<MemoryReadModels>) -> World {
-    let edge = Arc::clone(&store) as _;
-    let models = Arc::clone(models) as _;
-    World::with_models(store, edge, models, Arc::new(System), Arc::new(System)).await
+    World::with_models(store, Arc::clone(models) as _).await
 }
 
 #[tokio::test]

@@ -9,5 +9,6 @@ mod gate;
 mod host;
 mod lists;
 mod races;
+mod snapshots;
 mod supervision;
 mod world;

@@ -15,7 +15,7 @@ mod schema;
 
 pub(crate) struct Postgres {
     database: Database,
-    store: Arc<PostgresStore>,
+    pub(crate) store: Arc<PostgresStore>,
 }
 
 impl Fixture for Postgres {

@@ -85,6 +85,7 @@ impl Aggregate for Execution {
     type Command = ExecutionCommand;
     type Event = ExecutionEvent;
     const CATEGORY: Category = Category::Execution;
+    const SHAPE: u32 = 1;
 
     fn decide(
         &self,

@@ -10,7 +10,8 @@ use crate::domain::ids::{ExecutionId, Name, Version};
 use crate::domain::outcome::{AttemptReport, Cause, CauseKind, Usage};
 use crate::domain::pipeline::{Step, When};
 
-/// An execution; the default is one that does not exist.
+/// An execution; the default is one that does not exist. A changed shape, or a changed meaning of an event, is a new
+/// [`SHAPE`](crate::domain::aggregate::Aggregate::SHAPE).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Execution {
     /// Its id.

@@ -83,6 +83,7 @@ impl Aggregate for Pipeline {
     type Command = PipelineCommand;
     type Event = PipelineEvent;
     const CATEGORY: Category = Category::Pipeline;
+    const SHAPE: u32 = 1;
 
     fn decide(&self, command: PipelineCommand, now: Timestamp) -> Result<Decision<PipelineEvent>, Rejection> {
         let Some(definition) = &self.definition else {

@@ -12,7 +12,8 @@ use crate::domain::aggregate::Recorded;
 use crate::domain::codec::maybe_null;
 use crate::domain::ids::{ExecutionId, Name, Version};
 
-/// A pipeline; the default is one that does not exist.
+/// A pipeline; the default is one that does not exist. A changed shape, or a changed meaning of an event, is a new
+/// [`SHAPE`](crate::domain::aggregate::Aggregate::SHAPE).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Pipeline {
     /// What it does; `None` while it does not exist.

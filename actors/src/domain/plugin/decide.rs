@@ -67,6 +67,7 @@ impl Aggregate for Plugin {
     type Command = PluginCommand;
     type Event = PluginEvent;
     const CATEGORY: Category = Category::Plugin;
+    const SHAPE: u32 = 1;
 
     fn decide(&self, command: PluginCommand, now: Timestamp) -> Result<Decision<PluginEvent>, Rejection> {
         let Some(manifest) = &self.manifest else {

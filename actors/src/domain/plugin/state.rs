@@ -13,7 +13,8 @@ use crate::domain::ids::{Incarnation, Version};
 use crate::domain::outcome::Cause;
 use crate::limits::CIRCUIT_WINDOW;
 
-/// A plugin; the default is one that does not exist.
+/// A plugin; the default is one that does not exist. A changed shape, or a changed meaning of an event, is a new
+/// [`SHAPE`](crate::domain::aggregate::Aggregate::SHAPE).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Plugin {
     /// What it is; `None` while it does not exist.

@@ -1,21 +1,24 @@
-//! The actor itself: recover, decide, commit, apply, reply.
+//! The actor itself: decide, commit, apply, reply. How a state is recovered stands in `recover.rs`.
 
 use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::task::JoinHandle;
 
 use super::directory::Shared;
 use super::handle::{Identity, Slot, Submission, SubmitError, Submitted};
+use super::recover::{recover, unreadable};
 use crate::domain::aggregate::{Aggregate, Answer, Decision, Recorded};
 use crate::domain::codec::{Encoded, EventSet, from_bytes, to_bytes};
 use crate::domain::event::NewEvent;
 use crate::domain::ids::{EventId, StreamId, Version};
 use crate::domain::integrity::leaf::LeafHash;
-use crate::limits::{CONFLICT_RETRIES, MAX_EVENT_BYTES, RECOVERY_PAGE, RELOAD_PAUSE};
-use crate::ports::event_store::{
-    Append, AppendOutcome, CommandRecord, Committed, StoreError, StreamAppend, Wakeup,
+use crate::limits::{
+    CONFLICT_RETRIES, MAX_EVENT_BYTES, RELOAD_PAUSE, SNAPSHOT_EVERY, SNAPSHOT_MIN_EVENTS,
+    SNAPSHOT_SLOW_RECOVERY,
 };
+use crate::ports::event_store::{Append, AppendOutcome, CommandRecord, Committed, StreamAppend, Wakeup};
 use crate::runtime::committer::CommitError;
 
 /// What an aggregate can be told. A permit is held from the sender to the end of the handling.
@@ -43,6 +46,18 @@ pub struct Folded<A> {
     leaf: LeafHash,
     /// Whether a [`Msg::Reload`] is on its way.
     reloads: bool,
+    kept: Kept,
+}
+
+/// What is known of the aggregate's snapshot.
+#[derive(Default)]
+struct Kept {
+    /// The version of the last one, 0 without one.
+    version: Version,
+    /// Whether the next is due early, because the last recovery was slow.
+    early: bool,
+    /// The task that saves it: one at a time.
+    saving: Option<JoinHandle<()>>,
 }
 
 impl<A: Aggregate> Actor for AggregateActor<A> {
@@ -52,7 +67,8 @@ impl<A: Aggregate> Actor for AggregateActor<A> {
 
     async fn pre_start(&self, myself: ActorRef<Msg<A>>, (): ()) -> Result<Folded<A>, ActorProcessingErr> {
         // recovery waits for the first message: a failure here would yield no supervision event
-        let mut folded = Folded { state: None, version: Version(0), leaf: LeafHash::NONE, reloads: false };
+        let (version, leaf, kept) = (Version(0), LeafHash::NONE, Kept::default());
+        let mut folded = Folded { state: None, version, leaf, reloads: false, kept };
         self.reload_for_followers(&myself, &mut folded);
         Ok(folded)
     }
@@ -85,6 +101,12 @@ impl<A: Aggregate> Actor for AggregateActor<A> {
             }
         }
         self.reload_for_followers(&myself, folded);
+        self.keep(folded, if folded.kept.early { SNAPSHOT_MIN_EVENTS } else { SNAPSHOT_EVERY });
+        Ok(())
+    }
+
+    async fn post_stop(&self, _: ActorRef<Msg<A>>, folded: &mut Folded<A>) -> Result<(), ActorProcessingErr> {
+        self.keep(folded, SNAPSHOT_MIN_EVENTS);
         Ok(())
     }
 }
@@ -96,6 +118,21 @@ impl<A: Aggregate> AggregateActor<A> {
         if folded.state.is_none() && followed && !folded.reloads && !self.shared.superseded.is_cancelled() {
             folded.reloads = true;
             myself.send_after(RELOAD_PAUSE, || Msg::Reload);
+        }
+    }
+
+    /// Takes a snapshot when at least `events` came since the last one; after the reply, and never waited for.
+    fn keep(&self, folded: &mut Folded<A>, events: usize) {
+        let (Some(state), kept) = (&folded.state, &mut folded.kept) else { return };
+        let due = folded.version.0.saturating_sub(kept.version.0) >= events as u64;
+        let saves = kept.saving.as_ref().is_some_and(|task| !task.is_finished());
+        if !due || saves || self.shared.superseded.is_cancelled() {
+            return;
+        }
+        let (head, now) = ((folded.version, folded.leaf), self.shared.clock.now());
+        let task = self.shared.snapshots.take(&self.slot.stream, head, Arc::clone(state), now);
+        if task.is_some() {
+            *kept = Kept { version: folded.version, early: false, saving: task };
         }
     }
 
@@ -250,46 +287,28 @@ impl<A: Aggregate> AggregateActor<A> {
         self.slot.state.send_replace(state);
     }
 
-    /// The state, folded from the stream when it is not in memory.
+    /// The state, recovered when it is not in memory.
     async fn load(&self, folded: &mut Folded<A>) -> Result<Arc<A>, SubmitError> {
         if let Some(state) = &folded.state {
             return Ok(Arc::clone(state));
         }
         let _recovering = self.shared.recoveries.acquire().await;
-        let (mut state, mut version, mut leaf) = (A::default(), Version(0), LeafHash::NONE);
-        loop {
-            let page = self.shared.store.read_stream(&self.slot.stream, version, RECOVERY_PAGE).await;
-            let page = page.map_err(|error| self.unreadable(&error))?;
-            for recorded in &page {
-                let event = A::Event::decode(&recorded.kind, recorded.schema_version, &recorded.payload).map_err(|error| {
-                    tracing::error!(stream = %self.slot.stream, version = %recorded.version, %error, "event cannot be read");
-                    SubmitError::Unavailable(format!("{} cannot be read: {error}", self.slot.stream))
-                })?;
-                state.apply(&event, Recorded { version: recorded.version, at: recorded.recorded_at });
-                (version, leaf) = (recorded.version, recorded.hashes.leaf);
-            }
-            if page.len() < RECOVERY_PAGE {
-                break;
-            }
-        }
-        (folded.version, folded.leaf) = (version, leaf);
-        let state = Arc::new(state);
+        let recovered = recover(&self.shared, &self.slot.stream).await?;
+        (folded.version, folded.leaf) = (recovered.fold.version(), recovered.fold.leaf());
+        folded.kept.version = recovered.snapshot;
+        folded.kept.early = recovered.took >= SNAPSHOT_SLOW_RECOVERY;
+        let state = Arc::new(recovered.fold.state);
         self.publish(folded, Arc::clone(&state));
         Ok(state)
     }
 
     async fn first_answer(&self, identity: Identity) -> Result<Option<Submitted>, SubmitError> {
         let found = self.shared.store.find_command(&self.slot.stream, identity.id).await;
-        match found.map_err(|error| self.unreadable(&error))? {
+        match found.map_err(|error| unreadable(&self.slot.stream, &error))? {
             Some((hash, _)) if hash != identity.request_hash => Err(SubmitError::CommandReused),
             Some((_, committed)) => Ok(Some(from_first(&committed))),
             None => Ok(None),
         }
-    }
-
-    fn unreadable(&self, error: &StoreError) -> SubmitError {
-        tracing::warn!(stream = %self.slot.stream, error = error as &dyn std::error::Error, "stream cannot be read");
-        SubmitError::Unavailable(error.to_string())
     }
 }
 

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::actor::AggregateActor;
 use super::handle::{Closed, Handle, Slot, Submission, SubmitError, Submitted};
+use super::snapshots::Snapshots;
 use crate::domain::aggregate::Aggregate;
 use crate::domain::ids::{Epoch, StreamId};
 use crate::limits::{CONFLICT_RETRIES, MAILBOX, MAX_RESIDENT};
@@ -34,8 +35,12 @@ pub struct Shared {
     pub ids: Arc<dyn IdSource>,
     /// The epoch of each shard, by index, under which this node owns it.
     pub epochs: Vec<Epoch>,
+    /// Where aggregates keep what makes their next recovery faster.
+    pub snapshots: Snapshots,
     /// Bounds how many aggregates recover at the same time.
     pub recoveries: Semaphore,
+    /// Bounds how many streams are folded up to a moment of the past at the same time.
+    pub replays: Semaphore,
     /// Cancelled when a write was fenced: another node has taken over and this one must end.
     pub superseded: CancellationToken,
 }

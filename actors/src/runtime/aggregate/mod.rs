@@ -6,7 +6,11 @@
 mod actor;
 mod directory;
 mod handle;
+mod recover;
+mod snapshots;
 
 pub(super) use actor::from_first;
 pub use directory::{Directory, Shared};
 pub use handle::{Identity, Submission, SubmitError, Submitted};
+pub use recover::{At, Fold, replay};
+pub use snapshots::{SnapshotMetrics, Snapshots};

@@ -6,6 +6,7 @@ mod definitions;
 mod lists;
 mod project;
 mod queries;
+mod replay;
 mod starts;
 
 use std::str::FromStr;
@@ -21,6 +22,7 @@ use crate::domain::ids::{
 use crate::domain::problem::Problems;
 use crate::ports::event_store::EventFilter;
 
+pub use super::aggregate::At;
 use super::node::Tree;
 use super::services::Services;
 

@@ -199,6 +199,7 @@ impl Api {
     #[must_use]
     pub fn metrics(&self) -> NodeMetrics {
         let (live, commits) = (&self.services.live, self.services.shared.committer.metrics());
+        let snapshots = self.services.shared.snapshots.metrics();
         NodeMetrics {
             actors: self.services.inspector.len() as u64,
             executions_running: live.runners(),
@@ -212,6 +213,9 @@ impl Api {
             bytes: live.bytes.load(Relaxed),
             position: commits.position().0,
             actor_restarts: self.services.inspector.restarts(),
+            snapshots_saved: snapshots.saved.load(Relaxed),
+            snapshots_failed: snapshots.failed.load(Relaxed),
+            snapshots_ignored: snapshots.ignored.load(Relaxed),
         }
     }
 

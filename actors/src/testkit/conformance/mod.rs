@@ -1,4 +1,5 @@
-//! The promises of [`EventStore`], one function each, run against every adapter by [`event_store_conformance!`].
+//! The promises of [`EventStore`], one function each, run against every adapter by [`event_store_conformance!`], and
+//! those of snapshots.
 //! Nothing here knows an adapter: what only one of them can do is tested beside it.
 //!
 //! [`event_store_conformance!`]: crate::event_store_conformance
@@ -14,6 +15,7 @@ mod kit;
 mod order;
 mod random;
 mod reading;
+mod snapshots;
 
 pub use appending::*;
 pub use commands::*;
@@ -22,6 +24,7 @@ pub use kit::{Writer, pipeline, plugin};
 pub use order::*;
 pub use random::{History, random_history};
 pub use reading::*;
+pub use snapshots::*;
 
 /// An empty store for one test.
 pub trait Fixture: Send + Sync + Sized {
