@@ -137,7 +137,9 @@ impl Api {
         let lane = self.services.projections.lane(view);
         let rebuild = begun.building.map(|(building, _)| RebuildView { position: building.position, target });
         let now = self.services.shared.clock.now();
-        Ok(ProjectionView { status: "rebuilding", rebuild, ..projected(lane, target, now) })
+        // the generation that is replaced, as the store said it: the projector may have gone on by now
+        let generation = begun.live.generation.0;
+        Ok(ProjectionView { status: "rebuilding", rebuild, generation, ..projected(lane, target, now) })
     }
 
     async fn buckets(&self, period: &str, limit: usize) -> Result<(Vec<Bucket>, Position), ApiError> {
