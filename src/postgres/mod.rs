@@ -30,12 +30,15 @@ mod error;
 mod integrity;
 mod listener;
 mod migrate;
+mod read_models;
 mod reads;
 mod session;
 mod snapshots;
 mod subscriptions;
 mod value;
 mod writer;
+
+pub use self::read_models::PostgresReadModels;
 
 /// Reading connections of a node; the next read waits.
 const READERS: usize = 8;
@@ -44,6 +47,7 @@ const READER_WAIT: Duration = Duration::from_secs(5);
 
 /// An event store in a PostgreSQL database, version 15 or newer.
 pub struct PostgresStore {
+    config: Config,
     readers: Pool,
     writer: Writer,
     head: Arc<Head>,
@@ -71,13 +75,22 @@ impl PostgresStore {
         let reader = config::reader(&config);
         let head = Arc::new(Head::new(Position(0)));
         let store = Self {
-            readers: pool(reader.clone())?,
+            readers: pool(reader.clone(), READERS)?,
             writer: Writer::new(config::writer(&config)),
             head: Arc::clone(&head),
             _listener: Listener::start(reader, head),
+            config,
         };
         store.head.raise(store.head().await?);
         Ok(store)
+    }
+
+    /// The read models in the same database.
+    ///
+    /// # Errors
+    /// When the connections' settings cannot be used.
+    pub fn read_models(&self) -> Result<PostgresReadModels, StoreError> {
+        PostgresReadModels::new(&self.config)
     }
 
     /// Brings the database's schema up to date, in turn with nodes that do the same; gives the migrations as they were
@@ -115,12 +128,12 @@ impl PostgresStore {
     }
 }
 
-fn pool(config: Config) -> Result<Pool, StoreError> {
+fn pool(config: Config, size: usize) -> Result<Pool, StoreError> {
     // a connection is checked by use: one that is closed is not given out, and a read may be repeated
     let manager =
         Manager::from_config(config, NoTls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
     Pool::builder(manager)
-        .max_size(READERS)
+        .max_size(size)
         .runtime(Runtime::Tokio1)
         .wait_timeout(Some(READER_WAIT))
         .create_timeout(Some(config::CONNECT_TIMEOUT))
