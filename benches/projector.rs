@@ -159,8 +159,8 @@ async fn write(store: Arc<PostgresStore>, epochs: Vec<Epoch>, rate: u64, seconds
         let units: Vec<Append> =
             (stored..due).step_by(5).map(|_| execution(&epochs)).collect::<Result<_>>()?;
         if !units.is_empty() {
-            let batch = Batch::new("bench", Timestamp::now(), units)?;
-            let outcomes = store.append(Arc::new(batch)).await?;
+            let batch = Arc::new(Batch::new("bench", Timestamp::now(), units)?);
+            let outcomes = store.append(batch).await?;
             ensure!(outcomes.iter().all(|o| matches!(o, AppendOutcome::Committed(_))), "{outcomes:?}");
             stored = due;
         }
