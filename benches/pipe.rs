@@ -26,7 +26,7 @@ use self::figures::percentile;
 const ROUNDS: usize = 5;
 const RECORDS: usize = 1_000_000;
 /// Python programs are slower by far.
-const PYTHON_RECORDS: usize = 100_000;
+const PYTHON_RECORDS: usize = 20_000;
 /// How often an execution's end is looked for: runs take seconds, and asking costs the machine.
 const POLL: Duration = Duration::from_millis(10);
 const STREAM: &str = "orders";
