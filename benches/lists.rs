@@ -112,7 +112,7 @@ fn queries(executions: u64) -> Vec<(&'static str, RowQuery)> {
     let (from, to) = (Some(queued(middle)), Some(queued(middle + executions / 100)));
     vec![
         ("newest", tagged(&[])),
-        ("status=failed (1 in 50)", tagged(&[("status", "failed")])),
+        ("status=failed (1 in 49)", tagged(&[("status", "failed")])),
         ("status=running (1 in 100,000)", tagged(&[("status", "running")])),
         ("status=paused (none)", tagged(&[("status", "paused")])),
         ("one pipeline", tagged(&[("pipeline", "pipeline-7")])),
@@ -158,7 +158,7 @@ fn queued(number: u64) -> Timestamp {
 fn execution(number: u64) -> Result<Row> {
     let phase = match number {
         n if n % 100_000 == 7 => Phase::Running,
-        n if n % 50 == 3 => Phase::Failed,
+        n if n % 49 == 3 => Phase::Failed,
         _ => Phase::Completed,
     };
     let alone = number % 1_000 == 11;

@@ -63,7 +63,9 @@ async fn history(builder: flexcore_test_support::NodeBuilder) -> Vec<Value> {
         settled(&world, pipeline).await;
     }
     let id = world.launch("cancelled").await;
-    world.until(&id, "runs", |e| e["steps"][0]["attempts"][0]["programs"][1]["pid"].is_u64()).await;
+    // the schema has been relayed: otherwise its bytes are counted on one store and not on the other
+    let relayed = |e: &Value| e["steps"][0]["attempts"][0]["bytes"].as_u64().is_some_and(|bytes| bytes > 0);
+    world.until(&id, "relays", relayed).await;
     world.post(&format!("/executions/{id}/cancel"), &json!({})).await.expect(202);
     world.ended(&id).await;
     settled(&world, "cancelled").await;
