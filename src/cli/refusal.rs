@@ -52,7 +52,8 @@ pub const fn exit_of(status: u16) -> Exit {
 pub fn refused(refusal: Refusal) -> Failure {
     let exit = exit_of(refusal.status);
     let message = if refusal.detail.is_empty() { refusal.title } else { refusal.detail };
-    let details = refusal.errors.iter().map(FieldError::to_string).collect();
+    // of a single wrong field the message says it all
+    let details = refusal.errors.iter().map(FieldError::to_string).filter(|text| *text != message).collect();
     let failure = Failure::new(exit, message).details(details);
     match (exit, refusal.retry_after, refusal.correlation_id) {
         (Exit::Unauthorised, _, _) => failure.hint("set FLEXCORE_TOKEN to a token whose role allows it"),
@@ -68,5 +69,29 @@ impl std::fmt::Display for FieldError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let colon = if self.field.is_empty() { "" } else { ": " };
         write!(f, "{}{colon}{}", self.field, self.message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(field: &str, message: &str) -> FieldError {
+        FieldError { field: field.to_owned(), message: message.to_owned() }
+    }
+
+    #[test]
+    fn one_wrong_field_is_told_once_and_several_each() {
+        let one = Refusal {
+            status: 400,
+            detail: "to: no time".to_owned(),
+            errors: vec![error("to", "no time")],
+            ..Refusal::default()
+        };
+        let failure = refused(one.clone());
+        assert_eq!((failure.message.as_str(), failure.details.len()), ("to: no time", 0));
+        let errors = vec![error("from", "no time"), error("to", "no time")];
+        let failure = refused(Refusal { detail: "2 problems".to_owned(), errors, ..one });
+        assert_eq!(failure.details, ["from: no time", "to: no time"]);
     }
 }

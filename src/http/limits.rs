@@ -9,6 +9,9 @@ pub const MAX_CONNECTIONS: usize = 1_024;
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a request may take from its head to its answer's head. The inside gives up earlier than this.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a client may take no byte of an answer that waits for it: longer than a stream of events is patient with
+/// it, so that the stream's last words can still be read.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long open requests have to end after shutdown was asked for.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 

@@ -19,6 +19,7 @@ mod limits;
 mod logs;
 mod metrics;
 mod node;
+mod patience;
 mod pipelines;
 mod plugins;
 mod problem;
@@ -34,7 +35,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use limits::{HEADER_TIMEOUT, MAX_CONNECTIONS, REQUEST_TIMEOUT, SHUTDOWN_GRACE};
+pub use limits::{HEADER_TIMEOUT, MAX_CONNECTIONS, REQUEST_TIMEOUT, SHUTDOWN_GRACE, WRITE_TIMEOUT};
 pub use server::{Config, ServeError, bind, serve};
 pub use table::{BASE, ROUTES, Route};
 

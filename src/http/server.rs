@@ -19,7 +19,9 @@ use tokio_util::task::TaskTracker;
 
 use super::limits::{
     ACCEPT_PAUSE, HEADER_TIMEOUT, MAX_CONNECTIONS, MAX_HEAD_BYTES, REQUEST_TIMEOUT, SHUTDOWN_GRACE,
+    WRITE_TIMEOUT,
 };
+use super::patience::Patient;
 use super::service::Gateway;
 
 /// What an operator may change about the gateway.
@@ -31,6 +33,8 @@ pub struct Config {
     pub header_timeout: Duration,
     /// How long a request may take.
     pub request_timeout: Duration,
+    /// How long a client may leave its answer unread; then its connection is cut.
+    pub write_timeout: Duration,
     /// How long open requests have to end after shutdown was asked for; then their connections are cut.
     pub shutdown_grace: Duration,
 }
@@ -41,6 +45,7 @@ impl Default for Config {
             max_connections: MAX_CONNECTIONS,
             header_timeout: HEADER_TIMEOUT,
             request_timeout: REQUEST_TIMEOUT,
+            write_timeout: WRITE_TIMEOUT,
             shutdown_grace: SHUTDOWN_GRACE,
         }
     }
@@ -156,7 +161,7 @@ impl Server {
     ) -> impl Future<Output = ()> + Send + 'static {
         let gateway = Arc::clone(&self.gateway);
         let shutdown = self.shutdown.clone();
-        let header_timeout = self.config.header_timeout;
+        let Config { header_timeout, write_timeout, .. } = self.config;
         async move {
             let _held = (place, gateway.metrics().connection());
             if let Err(error) = stream.set_nodelay(true) {
@@ -170,7 +175,7 @@ impl Server {
                 .timer(TokioTimer::new())
                 .header_read_timeout(header_timeout)
                 .max_buf_size(MAX_HEAD_BYTES)
-                .serve_connection(TokioIo::new(stream), service);
+                .serve_connection(TokioIo::new(Patient::new(stream, write_timeout)), service);
             let mut connection = std::pin::pin!(connection);
             let ended = tokio::select! {
                 ended = connection.as_mut() => ended,
@@ -290,6 +295,19 @@ mod tests {
         drop(timeout(DEADLINE, half.read_to_end(&mut rest)).await.expect("cut in time"));
         assert!(rest.is_empty());
         assert!(TcpStream::connect(address).await.is_err(), "still listening");
+    }
+
+    #[tokio::test]
+    async fn who_never_reads_the_answers_is_cut_and_others_are_served() {
+        let config = Config { write_timeout: Duration::from_millis(300), ..Config::default() };
+        let (address, shutdown, server) = start(config).await;
+        let mut deaf = connect(address, REQUEST).await;
+        // asks on and on; once its answers fill all buffers only being cut ends this
+        let cut = async { while deaf.write_all(REQUEST).await.is_ok() {} };
+        timeout(DEADLINE, cut).await.expect("cut in time");
+        read_until(&mut connect(address, REQUEST).await, "no-such-route").await;
+        shutdown.cancel();
+        timeout(DEADLINE, server).await.unwrap().unwrap();
     }
 
     #[tokio::test]

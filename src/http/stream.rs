@@ -14,7 +14,7 @@ use futures::stream;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 use warp::Reply;
@@ -45,6 +45,7 @@ pub(super) async fn follow(ctx: Ctx, query: EventQuery, places: Arc<Semaphore>) 
         sender,
         shutdown: ctx.call.shutdown.clone(),
         patience: SLOW_CLIENT,
+        alive_every: KEEP_ALIVE,
         place,
     };
     tokio::spawn(feeder.run().in_current_span());
@@ -76,6 +77,8 @@ pub(super) struct Feeder {
     pub(super) shutdown: CancellationToken,
     /// How long the client may leave its buffer full.
     pub(super) patience: Duration,
+    /// How long the client hears nothing at most.
+    pub(super) alive_every: Duration,
     /// One of the places of those who follow.
     pub(super) place: OwnedSemaphorePermit,
 }
@@ -115,12 +118,14 @@ impl Feeder {
         if let Err(end) = self.send(format!("retry: {EVENT_RECONNECT_MS}\n\n")).await {
             return end;
         }
+        let mut quiet_until = Instant::now() + self.alive_every;
         loop {
             // told with each sign of life, so that a client comes back to here and not to the last event that passed
             let alive = format!(": alive\nid: {}\n\n", self.position);
             let next = tokio::select! {
                 next = self.feed.next() => Some(next),
-                () = sleep(KEEP_ALIVE) => None,
+                // also while events go by that the client does not want
+                () = sleep_until(quiet_until) => None,
             };
             let text = match next {
                 None => alive,
@@ -130,11 +135,13 @@ impl Feeder {
                     events.iter().map(rendered).collect()
                 }
             };
-            if !text.is_empty()
-                && let Err(end) = self.send(text).await
-            {
+            if text.is_empty() {
+                continue;
+            }
+            if let Err(end) = self.send(text).await {
                 return end;
             }
+            quiet_until = Instant::now() + self.alive_every;
         }
     }
 

@@ -91,6 +91,9 @@ async fn lists_and_details_are_tables_or_json() {
         (&["executions", "list"], "ID", id.as_str()),
         (&["bookmarks", "get", "people"], "STEP", "load"),
         (&["events", "pipeline-people"], "POSITION", "PipelineCompleted"),
+        (&["audit"], "TIME", "RegisterPlugin"),
+        (&["projections", "list"], "NAME", "executions"),
+        (&["subscriptions", "list"], "NAME", "complete-pipelines"),
         (&["inspect", "tree"], "ACTOR", "pipeline-people"),
         (&["inspect", "top"], "ACTOR", "committer"),
     ] {
@@ -111,6 +114,11 @@ async fn lists_and_details_are_tables_or_json() {
         let json = world.cli(&[command, &["-o", "json"]].concat()).await.expect(0);
         assert!(json.out.contains(part) && json.json().is_object(), "{}", json.out);
     }
+    let parked = world.cli(&["subscriptions", "parked", "complete-pipelines", "-o", "json"]).await.expect(0);
+    assert_eq!(items(&parked.json()), [] as [serde_json::Value; 0], "everything could be handled");
+    world.cli(&["subscriptions", "parked", "none"]).await.expect(3);
+    let projections = world.cli(&["projections", "list", "-o", "json"]).await.expect(0).json();
+    assert!(items(&projections).iter().all(|view| view["parked"] == 0), "{projections:#}");
     let list = world
         .cli(&["executions", "list", "--pipeline", "people", "--status", "completed", "-o", "json"])
         .await;

@@ -9,6 +9,7 @@ mod bad_files;
 mod bad_programs;
 mod bad_requests;
 mod cli;
+mod following;
 mod http;
 mod http_run;
 mod integrity;

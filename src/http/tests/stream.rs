@@ -5,9 +5,13 @@ use flexcore_actors::runtime::api::EventQuery;
 use tokio::sync::Semaphore;
 use warp::reply::Response;
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+
 use super::*;
 use crate::http::limits::EVENT_BUFFER;
 use crate::http::stream::Feeder;
+use crate::http::{Config, bind, serve};
 
 /// A stream as a client reads it.
 struct Reading {
@@ -128,6 +132,7 @@ async fn a_slow_client_is_let_go_and_comes_back() {
         sender,
         shutdown: CancellationToken::new(),
         patience: Duration::from_millis(50),
+        alive_every: DEADLINE,
         place: Arc::clone(&places).try_acquire_owned().unwrap(),
     };
     for name in ["a", "b", "c"] {
@@ -145,6 +150,77 @@ async fn a_slow_client_is_let_go_and_comes_back() {
     let mut again = Reading::open(&world, "", Some(last)).await;
     let rest = again.events(8 - usize::try_from(last).unwrap()).await;
     assert_eq!(rest.iter().map(|e| e.0).collect::<Vec<_>>(), (last + 1..=8).collect::<Vec<_>>());
+}
+
+/// Events that the client does not want are no signs of life; its id goes on all the same.
+#[tokio::test]
+async fn a_client_hears_how_far_it_is_while_others_events_go_by() {
+    let world = World::new().await;
+    let (sender, mut receiver) = mpsc::channel(EVENT_BUFFER + 1);
+    let nothing = EventQuery { limit: 9, event_type: Some("StepFailed".to_owned()), ..EventQuery::default() };
+    let feeder = Feeder {
+        feed: world.node.api().follow_events(nothing),
+        position: Position(0),
+        sender,
+        shutdown: CancellationToken::new(),
+        patience: DEADLINE,
+        alive_every: Duration::from_millis(200),
+        place: Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap(),
+    };
+    let feeding = tokio::spawn(feeder.run());
+    let busy = async {
+        for n in 0.. {
+            archive(&world, &format!("p-{n}")).await;
+        }
+    };
+    let alive = async {
+        loop {
+            let piece = receiver.recv().await.unwrap().unwrap();
+            let text = std::str::from_utf8(&piece).unwrap().to_owned();
+            if text.starts_with(": alive\nid: ") && text != ": alive\nid: 0\n\n" {
+                break;
+            }
+        }
+    };
+    tokio::select! {
+        () = busy => unreachable!("it goes on"),
+        heard = tokio::time::timeout(DEADLINE, alive) => heard.expect("heard in time"),
+    }
+    drop(receiver);
+    tokio::time::timeout(DEADLINE, feeding).await.unwrap().unwrap();
+}
+
+/// A client that takes nothing at all cannot even be told: its connection ends, and its place serves another.
+#[tokio::test]
+async fn a_client_that_never_reads_gives_its_place_back() {
+    let world = World::new().await;
+    let mut large = pipeline(json!({"text": "x".repeat(800 << 10)}));
+    for n in 0..16 {
+        large["name"] = json!(format!("large-{n}"));
+        assert_eq!(world.post("/pipelines", large.clone()).await.status, 201);
+    }
+    let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let config =
+        Config { max_connections: 1, write_timeout: Duration::from_millis(300), ..Config::default() };
+    let serving = tokio::spawn(serve(listener, world.node.api(), world.shutdown.clone(), config));
+
+    let deaf = TcpSocket::new_v4().unwrap();
+    deaf.set_recv_buffer_size(4 << 10).unwrap();
+    let mut deaf = deaf.connect(address).await.unwrap();
+    let follow = format!("GET {BASE}/events/stream?after=0 HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    deaf.write_all(follow.as_bytes()).await.unwrap();
+    deaf.readable().await.unwrap();
+
+    let mut other = TcpStream::connect(address).await.unwrap();
+    other.write_all(b"GET /health HTTP/1.0\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    let read = other.read_to_string(&mut answer);
+    tokio::time::timeout(DEADLINE, read).await.expect("the only place is free in time").unwrap();
+    assert!(answer.starts_with("HTTP/1.0 200"), "{answer}");
+    drop(deaf);
+    world.shutdown.cancel();
+    tokio::time::timeout(DEADLINE, serving).await.unwrap().unwrap().unwrap();
 }
 
 #[tokio::test]

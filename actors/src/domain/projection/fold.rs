@@ -116,7 +116,8 @@ fn run<P: Projection>(
     panicked: &BTreeSet<Position>,
 ) -> Result<Changes, Position> {
     let mut parked = Vec::new();
-    for event in events {
+    // others' events are not read: this view does not know their types
+    for event in events.iter().filter(|event| !P::keys(event).is_empty()) {
         if panicked.contains(&event.position) {
             parked.push(Parked { position: event.position, error: "the projection panicked".to_owned() });
             continue;

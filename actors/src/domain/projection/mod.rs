@@ -38,7 +38,7 @@ pub trait Projection: Send + Sync + 'static {
     /// The keys of the rows that the event may change; none when the event does not concern the view.
     fn keys(event: &RecordedEvent) -> Vec<String>;
 
-    /// Changes the rows that [`Projection::keys`] named, as one event says. Reads the event before it changes anything.
+    /// Changes the rows that [`Projection::keys`] named, as one event says that it named any for. Reads the event before it changes anything.
     ///
     /// # Errors
     /// When the event cannot be read; nothing has changed then.

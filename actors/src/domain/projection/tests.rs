@@ -147,6 +147,22 @@ fn rows_do_not_depend_on_where_pages_end() {
 }
 
 #[test]
+fn events_of_other_aggregates_are_no_concern_of_a_view() {
+    let mut log = history();
+    let (pipeline, plugin) = (StreamId::pipeline(&name("p")), StreamId::plugin(&name("q")));
+    log.add::<crate::domain::pipeline::PipelineEvent>(&pipeline, PipelineActivated {});
+    log.add::<crate::domain::plugin::PluginEvent>(&plugin, PluginEnabled {});
+    fn check<P: Projection>(log: &Log, rows: usize) {
+        let (found, parked) = log.rows::<P>(4);
+        assert_eq!((found.len(), parked), (rows, Vec::new()), "{}", P::VIEW.as_str());
+    }
+    check::<Pipelines>(&log, 1);
+    check::<Plugins>(&log, 1);
+    check::<Executions>(&log, 1);
+    check::<Metrics>(&log, 4);
+}
+
+#[test]
 fn a_command_is_one_audited_request() {
     let mut log = Log::new();
     let (pipeline, plugin) = (StreamId::pipeline(&name("p")), StreamId::plugin(&name("q")));

@@ -14,19 +14,23 @@ use crate::limits::HANDLE_ATTEMPTS;
 use crate::ports::clock::System;
 use crate::ports::event_store::EventFilter;
 use crate::ports::subscription_store::{Claim, Grant, Subscription};
-use crate::ports::{BoxFuture, EventStore, SubscriptionStore};
+use crate::ports::{BoxFuture, Clock, EventStore, SubscriptionStore};
 use crate::runtime::inspect::Inspector;
 use crate::runtime::supervisor::SupervisorHandle;
 use crate::testkit::conformance::{Writer, pipeline};
 use crate::testkit::{MemoryStore, MemorySubscriptions};
 
+mod takeover;
+
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// Notes what it handled; fails at the positions it is told to.
+/// Notes what it handled; fails at the positions it is told to, and waits while it is held.
 #[derive(Default)]
 struct Notes {
     handled: watch::Sender<Vec<u64>>,
     attempts: Mutex<HashMap<u64, u32>>,
+    begun: watch::Sender<u64>,
+    held: watch::Sender<bool>,
     poison: Mutex<Vec<u64>>,
 }
 
@@ -43,6 +47,8 @@ impl Handler for Notes {
         Box::pin(async move {
             let position = event.position.0;
             *self.attempts.lock().unwrap().entry(position).or_default() += 1;
+            self.begun.send_replace(position);
+            self.held.subscribe().wait_for(|held| !held).await.unwrap();
             let poison = self.poison.lock().unwrap().clone();
             match poison.iter().position(|p| *p == position) {
                 None => {
@@ -62,6 +68,12 @@ impl Notes {
         let reached = tokio::time::timeout(DEADLINE, changes.wait_for(|handled| what(handled))).await;
         reached.expect("handled in time").unwrap().clone()
     }
+
+    async fn until_begun(&self, position: u64) {
+        let mut begun = self.begun.subscribe();
+        let reached = tokio::time::timeout(DEADLINE, begun.wait_for(|begun| *begun == position)).await;
+        reached.expect("begun in time").unwrap();
+    }
 }
 
 struct Rig {
@@ -78,9 +90,14 @@ struct Running {
 
 impl Rig {
     async fn new() -> Self {
+        Self::timed(Arc::new(System)).await
+    }
+
+    /// Its leases run on this clock.
+    async fn timed(clock: Arc<dyn Clock>) -> Self {
         let events: Arc<dyn EventStore> = Arc::new(MemoryStore::new());
         let writer = Writer::claim_as(Arc::clone(&events), "n1").await;
-        Self { writer, events, places: Arc::new(MemorySubscriptions::new(Arc::new(System))) }
+        Self { writer, events, places: Arc::new(MemorySubscriptions::new(clock)) }
     }
 
     /// `count` more events of the stream `p`.
@@ -89,8 +106,11 @@ impl Rig {
     }
 
     async fn run(&self, owner: &str, handler: &Arc<Notes>) -> Running {
+        self.run_on(owner, handler, Arc::clone(&self.places) as Arc<dyn SubscriptionStore>).await
+    }
+
+    async fn run_on(&self, owner: &str, handler: &Arc<Notes>, places: Arc<dyn SubscriptionStore>) -> Running {
         let superseded = CancellationToken::new();
-        let places = Arc::clone(&self.places) as Arc<dyn SubscriptionStore>;
         let subscriptions =
             Arc::new(Subscriptions::new(owner, Arc::clone(&self.events), places, superseded.clone()));
         let supervisor =
@@ -103,6 +123,19 @@ impl Rig {
 
     async fn place(&self) -> Subscription {
         self.places.subscriptions().await.unwrap().remove(0)
+    }
+
+    /// Waits until the checkpoint has come to `position`.
+    async fn until(&self, position: Position) {
+        let deadline = tokio::time::Instant::now() + DEADLINE;
+        while self.place().await.position < position {
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "the checkpoint stays behind: {:?}",
+                self.place().await
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 }
 
@@ -194,15 +227,7 @@ async fn who_lost_the_lease_moves_nothing_and_claims_it_again() {
     rig.places.release(Grant { name: &name(), epoch }).await.unwrap();
     rig.append(3, 1).await;
     notes.until(|handled| handled.contains(&4)).await;
-    let deadline = tokio::time::Instant::now() + DEADLINE;
-    while rig.place().await.position < Position(4) {
-        assert!(
-            tokio::time::Instant::now() < deadline,
-            "the checkpoint stays behind: {:?}",
-            rig.place().await
-        );
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    rig.until(Position(4)).await;
     assert!(rig.place().await.epoch > epoch, "it works under a grant of its own again");
     running.supervisor.drain(DEADLINE).await;
 }
