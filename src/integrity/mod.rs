@@ -3,6 +3,7 @@
 
 mod directory;
 mod durable;
+mod history;
 mod keys;
 #[cfg(test)]
 mod tests;
