@@ -32,6 +32,7 @@ mod serve;
 mod sse;
 mod subscriptions;
 mod table;
+mod verify;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -80,6 +81,7 @@ async fn execute(cli: Cli, terminal: &mut Terminal) -> Result<(), Failure> {
         Command::Check(command) => check::check(terminal, command),
         Command::Integrity(command) => integrity::integrity(terminal, command),
         Command::Migrate(args) => migrate::migrate(terminal, args).await,
+        Command::Verify(args) => verify::verify(client, terminal, args).await,
         Command::Apply(args) => apply::apply(&client()?, terminal, args).await,
         Command::Run(args) => run::run(&client()?, terminal, args).await,
         Command::Exec(args) => run::exec(&client()?, terminal, args).await,

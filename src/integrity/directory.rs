@@ -48,6 +48,12 @@ impl CheckpointDirectory {
         Ok(Self { path: path.to_owned(), beside_store, known: Arc::default() })
     }
 
+    /// A directory that is there, to be read.
+    #[must_use]
+    pub fn existing(path: &Path, beside_store: bool) -> Self {
+        Self { path: path.to_owned(), beside_store, known: Arc::default() }
+    }
+
     fn latest_now(&self) -> Result<Option<String>, OutsideError> {
         let latest = read_latest(&self.path)?;
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = latest.clone();

@@ -22,7 +22,7 @@ use tokio_postgres::{Config, NoTls};
 
 use self::listener::Listener;
 use self::writer::Writer;
-use crate::schema::Migration;
+use crate::schema::{self, Migration};
 
 mod columns;
 mod config;
@@ -68,16 +68,32 @@ impl PostgresStore {
     pub async fn connect_with(config: Config) -> Result<Self, StoreError> {
         let config = config::common(config)?;
         migrate::run(&config).await?;
-        let reader = config::reader(&config);
+        Self::over(&config).await
+    }
+
+    async fn over(config: &Config) -> Result<Self, StoreError> {
+        let reader = config::reader(config);
         let head = Arc::new(Head::new(Position(0)));
         let store = Self {
             readers: pool(reader.clone())?,
-            writer: Writer::new(config::writer(&config)),
+            writer: Writer::new(config::writer(config)),
             head: Arc::clone(&head),
             _listener: Listener::start(reader, head),
         };
         store.head.raise(store.head().await?);
         Ok(store)
+    }
+
+    /// Connects to read: the server refuses whatever would write, and may itself be a standby. The schema must be that
+    /// of this version.
+    ///
+    /// # Errors
+    /// As [`PostgresStore::connect`], and when the schema is another.
+    pub async fn connect_to_read(url: &str) -> Result<Self, StoreError> {
+        let config = config::read_only(config::parse(url)?)?;
+        schema::check_current(&migrate::status(&config).await?)
+            .map_err(|unfit| StoreError::Failed { operation: "read the store", source: Box::new(unfit) })?;
+        Self::over(&config).await
     }
 
     /// Brings the database's schema up to date, in turn with nodes that do the same; gives the migrations as they were
