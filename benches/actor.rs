@@ -22,7 +22,9 @@ use flexcore_actors::runtime::committer::Committer;
 use flexcore_actors::runtime::inspect::Inspector;
 use flexcore_actors::runtime::node::{Node, Ports};
 use flexcore_actors::runtime::supervisor::SupervisorHandle;
-use flexcore_actors::testkit::{MemorySnapshots, MemoryStore, MemorySubscriptions, integrity_ports};
+use flexcore_actors::testkit::{
+    MemoryReadModels, MemorySnapshots, MemoryStore, MemorySubscriptions, integrity_ports,
+};
 use serde_json::json;
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, mpsc};
@@ -71,7 +73,8 @@ async fn node(store: Arc<dyn EventStore>) -> anyhow::Result<Node> {
     let snapshots = Arc::new(MemorySnapshots::default());
     let subscriptions = Arc::new(MemorySubscriptions::new(Arc::new(System)));
     let (host, logs) = (Arc::new(Nothing), Arc::new(Nothing));
-    let ports = Ports { store, snapshots, subscriptions, host, logs, integrity, clock, ids };
+    let read_models = Arc::new(MemoryReadModels::default());
+    let ports = Ports { store, read_models, snapshots, subscriptions, host, logs, integrity, clock, ids };
     let node = Node::start("bench", ports).await?;
     let plugin =
         json!({"name": "tap", "version": "1", "type": "extractor", "protocol": "singer", "command": ["tap"]});

@@ -215,11 +215,11 @@ async fn pypi(node: &BenchNode, folder: &Path) -> Result<()> {
     let (source, out) = (folder.join("orders.jsonl"), folder.join("pypi-out"));
     write_jsonl(&source, PYTHON_RECORDS)?;
     fs::create_dir(&out)?;
-    let files = json!([{"path": source, "entity": STREAM, "keys": ["id"]}]);
+    let source = json!({"path": source, "stream_name": STREAM, "primary_keys": ["id"]});
     let pair = Pair {
         name: "pypi",
         records: PYTHON_RECORDS,
-        tap: Program { command: vec![text(&tap)?], config: json!({"files": files}) },
+        tap: Program { command: vec![text(&tap)?], config: source },
         target: Program { command: vec![text(&target)?], config: json!({"destination_path": out}) },
         output: Some(out),
     };

@@ -16,4 +16,5 @@ pub mod sandbox;
 pub mod schema;
 pub mod sqlite;
 pub mod telemetry;
+mod view_sql;
 pub mod yaml;

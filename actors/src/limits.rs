@@ -153,3 +153,19 @@ pub const VERIFY_STREAMS: usize = 1_000;
 pub const VERIFY_RETRIES: u32 = 6;
 /// The first pause before it reads again; doubled after each.
 pub const VERIFY_RETRY_PAUSE: Duration = Duration::from_millis(200);
+
+/// Events that a projector folds and stores in one transaction.
+pub const PROJECTION_PAGE: usize = 1_000;
+/// How often an idle projector asks its store what others have done to it.
+pub const PROJECTION_POLL: Duration = Duration::from_secs(5);
+/// The pause of a projector whose store is away.
+pub const PROJECTION_PAUSE: Duration = Duration::from_millis(500);
+/// How long a projector builds beside the live rows before it looks after those again.
+pub const REBUILD_SLICE: Duration = Duration::from_millis(200);
+/// Rows of a replaced generation that are removed in one transaction.
+pub const SWEEP_ROWS: usize = 5_000;
+
+/// Kinds of refused requests (by address and status) that are told apart within [`REFUSALS_EVERY`].
+pub const REFUSALS: usize = 256;
+/// For how long refused requests are gathered into one event each.
+pub const REFUSALS_EVERY: Duration = Duration::from_secs(1);

@@ -15,9 +15,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
+use flexcore_actors::domain::audit::*;
 use flexcore_actors::domain::codec::{Encoded, EventSet};
 use flexcore_actors::domain::execution::*;
-use flexcore_actors::domain::ids::{ExecutionId, Incarnation, Name};
+use flexcore_actors::domain::ids::{CorrelationId, ExecutionId, Incarnation, Name};
 use flexcore_actors::domain::outcome::*;
 use flexcore_actors::domain::pipeline::*;
 use flexcore_actors::domain::plugin::*;
@@ -33,7 +34,7 @@ fn file(kind: &str, schema: u16, extension: &str) -> PathBuf {
 
 /// All event types with the schema version that is written today, which every version before led to.
 fn kinds() -> Vec<(&'static str, u16)> {
-    [PipelineEvent::KINDS, ExecutionEvent::KINDS, PluginEvent::KINDS].concat()
+    [PipelineEvent::KINDS, ExecutionEvent::KINDS, PluginEvent::KINDS, AuditEvent::KINDS].concat()
 }
 
 /// Reads a payload with whichever set knows its type, and gives it as it would be written today.
@@ -43,6 +44,8 @@ fn read(kind: &str, schema: u16, payload: &[u8]) -> Encoded {
         PipelineEvent::decode(kind, schema, payload).unwrap().encode()
     } else if knows(ExecutionEvent::KINDS) {
         ExecutionEvent::decode(kind, schema, payload).unwrap().encode()
+    } else if knows(AuditEvent::KINDS) {
+        AuditEvent::decode(kind, schema, payload).unwrap().encode()
     } else {
         PluginEvent::decode(kind, schema, payload).unwrap().encode()
     }
@@ -176,7 +179,21 @@ fn samples() -> Vec<Encoded> {
     let mut samples: Vec<Encoded> = pipeline_samples().iter().map(EventSet::encode).collect();
     samples.extend(execution_samples().iter().map(EventSet::encode));
     samples.extend(plugin_samples().iter().map(EventSet::encode));
+    samples.extend(audit_samples().iter().map(EventSet::encode));
     samples
+}
+
+fn audit_samples() -> Vec<AuditEvent> {
+    let refused = RequestRefused {
+        address: "127.0.0.1".to_owned(),
+        actor: "anonymous@127.0.0.1".to_owned(),
+        method: "POST".to_owned(),
+        path: "/api/v1/flexcore/pipelines/customers/execute".to_owned(),
+        status: 409,
+        correlation_id: CorrelationId(Uuid::from_u128(0x0198_c0de_0000_7000_8000_0000_0000_0009)),
+        count: 3,
+    };
+    vec![refused.into()]
 }
 
 fn pipeline_samples() -> Vec<PipelineEvent> {

@@ -6,8 +6,8 @@ use crate::config::Flag;
 use clap::{Args, Parser, Subcommand};
 
 use super::args_resources::{
-    BookmarksCommand, EventsArgs, ExecutionsCommand, InspectCommand, PipelinesCommand, PluginsCommand,
-    SubscriptionsCommand,
+    AuditArgs, BookmarksCommand, EventsArgs, ExecutionsCommand, InspectCommand, PipelinesCommand,
+    PluginsCommand, ProjectionsCommand, SubscriptionsCommand,
 };
 use super::client::DEFAULT_SERVER;
 use super::output::Format;
@@ -77,6 +77,14 @@ pub enum Command {
     /// What reacts to events, and the events it could not handle
     #[command(subcommand)]
     Subscriptions(SubscriptionsCommand),
+    /// Who asked for what, and what was refused
+    #[command(
+        after_help = "Examples:\n  flexcore audit\n  flexcore audit --outcome refused --from 2026-01-31T00:00:00Z"
+    )]
+    Audit(AuditArgs),
+    /// The read models that lists come from
+    #[command(subcommand)]
+    Projections(ProjectionsCommand),
     /// The operator's view of a running node
     #[command(subcommand)]
     Inspect(InspectCommand),
@@ -286,6 +294,9 @@ pub struct MigrateArgs {
     /// What to do instead of applying.
     #[command(subcommand)]
     pub command: Option<MigrateCommand>,
+    /// Then let this role of PostgreSQL run a node on the store: it may read, and write by the store's functions alone
+    #[arg(long, value_name = "ROLE")]
+    pub grant_to: Option<String>,
     #[command(flatten)]
     pub store: StoreArgs,
     /// Lines for people, or JSON

@@ -1,5 +1,5 @@
-//! What can be typed after `pipelines`, `plugins`, `executions`, `events`, `bookmarks`, `inspect`. Never in here: what
-//! it does.
+//! What can be typed after `pipelines`, `plugins`, `executions`, `events`, `bookmarks`, `audit`, `projections`,
+//! `inspect`. Never in here: what it does.
 
 use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
@@ -187,6 +187,44 @@ pub enum SubscriptionsCommand {
         /// Only the event at this position
         position: Option<u64>,
     },
+}
+
+/// `audit`
+#[derive(Debug, Args)]
+pub struct AuditArgs {
+    /// Only by this actor, such as anonymous@127.0.0.1
+    #[arg(long)]
+    pub actor: Option<String>,
+    /// Only those that were accepted, or refused
+    #[arg(long, value_name = "OUTCOME")]
+    pub outcome: Option<String>,
+    /// Only at or after this time (RFC 3339)
+    #[arg(long, value_name = "TIME")]
+    pub from: Option<String>,
+    /// Only before this time (RFC 3339)
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<String>,
+    #[command(flatten)]
+    pub list: ListArgs,
+}
+
+/// `projections …`
+#[derive(Debug, Subcommand)]
+pub enum ProjectionsCommand {
+    /// All read models, and how far they have come
+    List(OutputArgs),
+    /// Build one anew beside the live one, or all of them; lists are answered meanwhile
+    Rebuild(RebuildArgs),
+}
+
+/// `projections rebuild`
+#[derive(Debug, Args)]
+pub struct RebuildArgs {
+    /// Which; all of them by default
+    pub name: Option<String>,
+    /// Do not wait for the end
+    #[arg(long)]
+    pub no_wait: bool,
 }
 
 /// `inspect …`

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::client::{Client, escaped};
-use super::failure::Failure;
+use super::failure::{Exit, Failure};
 use super::output::Terminal;
 use super::table::Table;
 
@@ -30,11 +30,24 @@ pub async fn read_list(
             query += &format!("&{name}={}", escaped(value));
         }
     }
+    // whoever lists after a change sees it, although lists may lag
+    let mut fresh = match path {
+        "/events" => None,
+        _ => client.get("/status").await.ok().and_then(|status| status["metrics"]["position"].as_u64()),
+    };
     let mut items = Vec::new();
     let mut cursor = start.map(|start| format!("&cursor={start}")).unwrap_or_default();
     loop {
         let page = (limit - items.len()).min(PAGE);
-        let mut answer = client.get(&format!("{path}?limit={page}{query}{cursor}")).await?;
+        let wait = fresh.take().map(|position| format!("&min_position={position}")).unwrap_or_default();
+        let asked = format!("{path}?limit={page}{query}{cursor}");
+        let mut answer = match client.get(&format!("{asked}{wait}")).await.map_err(Failure::from) {
+            // lists that are far behind, as after an update, are better than none
+            Err(failure) if failure.exit == Exit::Unavailable && !wait.is_empty() => {
+                client.get(&asked).await?
+            }
+            answered => answered?,
+        };
         let found = answer["items"].as_array_mut().map(std::mem::take).unwrap_or_default();
         let empty = found.is_empty();
         items.extend(found);

@@ -22,7 +22,13 @@ use super::table::Table;
 pub async fn migrate(terminal: &mut Terminal, args: MigrateArgs) -> Result<(), Failure> {
     let config = store_config(terminal, &args.store)?;
     match args.command {
-        None => apply(terminal, &config, args.output).await,
+        None => {
+            apply(terminal, &config, args.output).await?;
+            let Some(role) = args.grant_to else { return Ok(()) };
+            migrations::grant(&config, &role).await.map_err(|error| refused(&error))?;
+            terminal.note(&format!("role {role} may run a node, and change nothing else"));
+            Ok(())
+        }
         Some(MigrateCommand::Status) => status(terminal, &config, args.output).await,
     }
 }

@@ -4,6 +4,7 @@
 mod apply;
 mod args;
 mod args_resources;
+mod audit;
 mod check;
 mod client;
 mod demo;
@@ -25,6 +26,7 @@ mod parameters;
 mod pipelines;
 mod plugins;
 mod progress;
+mod projections;
 mod refusal;
 mod resource;
 mod run;
@@ -91,6 +93,8 @@ async fn execute(cli: Cli, terminal: &mut Terminal) -> Result<(), Failure> {
         Command::Events(args) => events::events(&client()?, terminal, args).await,
         Command::Bookmarks(command) => pipelines::bookmarks(&client()?, terminal, command).await,
         Command::Subscriptions(command) => subscriptions::subscriptions(&client()?, terminal, command).await,
+        Command::Audit(args) => audit::audit(&client()?, terminal, args).await,
+        Command::Projections(command) => projections::projections(&client()?, terminal, command).await,
         Command::Inspect(command) => inspect::inspect(&client()?, terminal, command).await,
     }
 }

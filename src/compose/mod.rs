@@ -17,7 +17,9 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use flexcore_actors::ports::clock::System;
-use flexcore_actors::ports::{Clock, EventStore, IntegrityStore, LogStore, SnapshotStore, SubscriptionStore};
+use flexcore_actors::ports::{
+    Clock, EventStore, IntegrityStore, LogStore, ReadModels, SnapshotStore, SubscriptionStore,
+};
 use flexcore_actors::runtime::api::Api;
 use flexcore_actors::runtime::node::{Loss, Node as Runtime, Ports};
 use tokio::task::JoinHandle;
@@ -31,7 +33,7 @@ use crate::plugins::{LocalHost, Settings};
 use crate::postgres::PostgresStore;
 use crate::sandbox::Launcher;
 use crate::sandbox::programs::{OWN_PROGRAMS, locate};
-use crate::sqlite::SqliteStore;
+use crate::sqlite::{SqliteReadModels, SqliteStore};
 
 /// Where the address that a node listens on is written, below its data directory: it may have been given port 0.
 pub const ADDRESS_FILE: &str = "http.address";
@@ -61,13 +63,13 @@ pub async fn start(config: &Config) -> anyhow::Result<Node> {
     let listener = http::bind(config.http_listen).await?;
     let address = listener.local_addr().context("the listener has no address")?;
     let clock: Arc<dyn Clock> = Arc::new(System);
-    let Stores { events: store, snapshots, subscriptions, integrity } =
+    let Stores { events: store, snapshots, subscriptions, integrity, read_models } =
         open_stores(config, &data_dir).await?;
     let integrity = integrity::ports(config, &data_dir, integrity)?;
     let logs: Arc<dyn LogStore> = Arc::new(FileLogs::open(&data_dir)?);
     let host = Arc::new(host(&data_dir, presence, &logs, &clock)?);
     let ids = Arc::new(System);
-    let ports = Ports { store, snapshots, subscriptions, host, logs, integrity, clock, ids };
+    let ports = Ports { store, read_models, snapshots, subscriptions, host, logs, integrity, clock, ids };
     let runtime = Runtime::start(config.node_name.as_str(), ports).await?;
     let api = runtime.api();
     let gateway_shutdown = CancellationToken::new();
@@ -118,22 +120,27 @@ fn make_data_dir(path: &Path) -> anyhow::Result<PathBuf> {
     })
 }
 
-/// One store under the names of its ports.
+/// One store under the names of its ports, and the read models beside it.
 struct Stores {
     events: Arc<dyn EventStore>,
     snapshots: Arc<dyn SnapshotStore>,
     subscriptions: Arc<dyn SubscriptionStore>,
     integrity: Arc<dyn IntegrityStore>,
+    read_models: Arc<dyn ReadModels>,
 }
 
 impl Stores {
-    fn of(store: impl EventStore + SnapshotStore + SubscriptionStore + IntegrityStore) -> Self {
+    fn of<S>(store: S, read_models: impl ReadModels) -> Self
+    where
+        S: EventStore + SnapshotStore + SubscriptionStore + IntegrityStore,
+    {
         let store = Arc::new(store);
         Self {
             events: Arc::clone(&store) as _,
             snapshots: Arc::clone(&store) as _,
             subscriptions: Arc::clone(&store) as _,
             integrity: store,
+            read_models: Arc::new(read_models),
         }
     }
 }
@@ -147,12 +154,20 @@ async fn open_stores(config: &Config, data_dir: &Path) -> anyhow::Result<Stores>
         };
         let store =
             open.await?.with_context(|| format!("the embedded store {} cannot be opened", path.display()))?;
-        return Ok(Stores::of(store));
+        let path = data_dir.join("read-models.db");
+        let open = {
+            let path = path.clone();
+            tokio::task::spawn_blocking(move || SqliteReadModels::open(path))
+        };
+        let read_models =
+            open.await?.with_context(|| format!("the read models {} cannot be opened", path.display()))?;
+        return Ok(Stores::of(store, read_models));
     };
     let store = PostgresStore::connect(url.reveal())
         .await
         .context("database.url: the event store cannot be opened")?;
-    Ok(Stores::of(store))
+    let read_models = store.read_models().context("database.url: the read models cannot be opened")?;
+    Ok(Stores::of(store, read_models))
 }
 
 /// What starts programs, under the launcher at `jailer`; each launcher keeps `presence` open until it has ended.

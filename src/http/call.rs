@@ -3,15 +3,16 @@
 
 use std::net::IpAddr;
 
+use flexcore_actors::domain::audit::RequestRefused;
 use flexcore_actors::domain::ids::{CommandId, CorrelationId, Version};
 use flexcore_actors::runtime::api::Context;
-use http::Method;
 use http::header::{ACCEPT, HeaderMap, HeaderValue, IF_MATCH};
 use http::request::Parts;
+use http::{Method, StatusCode};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::limits::{MAX_CORRELATION, MAX_IDEMPOTENCY_KEY};
+use super::limits::{MAX_AUDITED, MAX_CORRELATION, MAX_IDEMPOTENCY_KEY};
 use super::problem::Problem;
 use super::query::Query;
 
@@ -110,11 +111,28 @@ impl Call {
     /// Who asks and how, for a command.
     pub(super) fn context(&self) -> Result<Context, Problem> {
         Ok(Context {
-            actor: format!("anonymous@{}", self.peer),
+            actor: self.actor(),
             correlation_id: self.correlation.id,
             command_id: self.command_id()?,
             if_match: self.if_match()?,
         })
+    }
+
+    /// What the audit log keeps of it when it was refused.
+    pub(super) fn refused(&self, status: StatusCode) -> RequestRefused {
+        RequestRefused {
+            address: self.peer.to_string(),
+            actor: self.actor(),
+            method: self.method.to_string().chars().take(MAX_AUDITED).collect(),
+            path: self.path.chars().take(MAX_AUDITED).collect(),
+            status: status.as_u16(),
+            correlation_id: self.correlation.id,
+            count: 1,
+        }
+    }
+
+    fn actor(&self) -> String {
+        format!("anonymous@{}", self.peer)
     }
 
     /// Whether the client prefers an answer before the end (`Prefer: respond-async`, RFC 7240).

@@ -4,6 +4,7 @@
 use std::future::Future;
 
 use flexcore_actors::domain::ids::Name;
+use flexcore_actors::domain::projection::View;
 use flexcore_actors::runtime::api::{Api, ApiError, At, CommandKind, PageRequest};
 use flexcore_actors::runtime::views::{Page, PipelineView, PluginView};
 use http::StatusCode;
@@ -26,6 +27,8 @@ pub(super) trait Definition: Serialize + Versioned + Send + Sized + 'static {
     const NOUN: &'static str;
     /// In paths.
     const COLLECTION: &'static str;
+    /// What lists are read from.
+    const VIEW: View;
     /// The command of POST.
     const CREATE: CommandKind;
     /// The command of PUT.
@@ -45,6 +48,7 @@ impl Definition for PipelineView {
     const KIND: &'static str = "Pipeline";
     const NOUN: &'static str = "pipeline";
     const COLLECTION: &'static str = "pipelines";
+    const VIEW: View = View::Pipelines;
     const CREATE: CommandKind = CommandKind::CreatePipeline;
     const REVISE: CommandKind = CommandKind::RevisePipeline;
     const REMOVE: CommandKind = CommandKind::ArchivePipeline;
@@ -66,6 +70,7 @@ impl Definition for PluginView {
     const KIND: &'static str = "Plugin";
     const NOUN: &'static str = "plugin";
     const COLLECTION: &'static str = "plugins";
+    const VIEW: View = View::Plugins;
     const CREATE: CommandKind = CommandKind::RegisterPlugin;
     const REVISE: CommandKind = CommandKind::RevisePlugin;
     const REMOVE: CommandKind = CommandKind::RetirePlugin;
@@ -79,7 +84,7 @@ impl Definition for PluginView {
     }
 
     async fn many(api: &Api, page: PageRequest) -> Result<Page<Self>, ApiError> {
-        api.plugins(page).await
+        api.plugins(None, page).await
     }
 }
 
@@ -117,7 +122,8 @@ pub(super) fn part(part: &'static str) -> impl Filter<Extract = (String,), Error
 
 async fn list<D: Definition>(ctx: Ctx) -> Answer {
     let page = ctx.call.query.page()?;
-    json(StatusCode::OK, &ctx.settled(|| D::many(&ctx.api, page.clone())).await?)
+    ctx.reflected(D::VIEW).await?;
+    json(StatusCode::OK, &D::many(&ctx.api, page).await?)
 }
 
 async fn show<D: Definition>(name: String, ctx: Ctx) -> Answer {

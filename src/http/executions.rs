@@ -2,6 +2,7 @@
 //! their own file.
 
 use flexcore_actors::domain::ids::StreamId;
+use flexcore_actors::domain::projection::View;
 use flexcore_actors::runtime::api::{CommandKind, EventQuery, ExecutionFilter};
 use flexcore_actors::runtime::views::{ExecutionView, Page};
 use http::StatusCode;
@@ -63,8 +64,8 @@ pub(super) fn filter(query: &Query) -> Result<ExecutionFilter, Problem> {
 
 async fn list(ctx: Ctx) -> Answer {
     let (filter, page) = (filter(&ctx.call.query)?, ctx.call.query.page()?);
-    let executions = ctx.settled(|| ctx.api.executions(filter.clone(), page.clone())).await?;
-    json(StatusCode::OK, &executions)
+    ctx.reflected(View::Executions).await?;
+    json(StatusCode::OK, &ctx.api.executions(filter, page).await?)
 }
 
 async fn show(id: String, ctx: Ctx) -> Answer {

@@ -68,7 +68,7 @@ async fn quarantine(ctx: Ctx) -> Answer {
             json!({"stream": actor.id, "what": "actor", "last_error": error})
         })
         .collect();
-    // circuits are read from the plugins themselves: one that is stuck must not hide what the counters show
+    // circuits are read from the list of plugins: a store that is away must not hide what the counters show
     let incomplete = match timeout(STATUS_TIMEOUT, open_circuits(&ctx)).await {
         Ok(Ok(circuits)) => {
             items.extend(circuits);
@@ -84,7 +84,7 @@ async fn open_circuits(ctx: &Ctx) -> Result<Vec<Value>, ApiError> {
     let mut circuits = Vec::new();
     let mut page = PageRequest { cursor: None, limit: MAX_PAGE };
     for _ in 0..QUARANTINE_PAGES {
-        let plugins: Page<PluginView> = ctx.api.plugins(page.clone()).await?;
+        let plugins: Page<PluginView> = ctx.api.plugins(None, page.clone()).await?;
         let open = plugins.items.iter().filter(|plugin| plugin.health == "quarantined");
         circuits.extend(open.map(|plugin| {
             let stream = StreamId::plugin(&plugin.name);

@@ -38,6 +38,8 @@ pub(super) const POSITION_POLL: Duration = Duration::from_millis(50);
 
 /// Longest `X-Correlation-ID`.
 pub(super) const MAX_CORRELATION: usize = 128;
+/// Most characters of a method or path of a refused request that the audit log keeps.
+pub(super) const MAX_AUDITED: usize = 200;
 /// Longest `Idempotency-Key`.
 pub(super) const MAX_IDEMPOTENCY_KEY: usize = 255;
 /// When to come back after an answer of 503 that knows no better, seconds.

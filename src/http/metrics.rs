@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use flexcore_actors::runtime::views::{NodeMetrics, NodeStatus};
+use flexcore_actors::runtime::views::{NodeMetrics, NodeStatus, ProjectionView};
 use http::StatusCode;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
@@ -25,6 +25,7 @@ pub(super) struct Metrics {
     connections: Gauge,
     ready: Gauge,
     dependencies: Family<DependencyLabels, Gauge>,
+    projections: Vec<(ProjectionReading, Family<ProjectionLabels, Gauge>)>,
     counters: Vec<(Reading, Counter)>,
     gauges: Vec<(Reading, Gauge<u64, AtomicU64>)>,
 }
@@ -63,6 +64,20 @@ const GAUGES: &[Figure] = &[
     ("integrity_alarm", "1 while the log contradicts what was sealed before", |m| m.integrity_alarm),
 ];
 
+/// Takes one figure out of a projection's.
+type ProjectionReading = fn(&ProjectionView) -> u64;
+
+const PROJECTIONS: &[(&str, &str, ProjectionReading)] = &[
+    ("projection_position", "Position that a read model reflects", |p| p.position.0),
+    ("projection_lag_events", "Events that a read model does not reflect yet", |p| p.lag),
+    ("projection_lag_milliseconds", "Age of what a read model reflects, while there is more", |p| p.lag_ms),
+    (
+        "projection_parked_events",
+        "Events left out since the node started, as they could not be folded",
+        |p| p.parked,
+    ),
+];
+
 impl Metrics {
     /// All of them at zero.
     pub(super) fn new() -> Self {
@@ -88,7 +103,13 @@ impl Metrics {
             registry.register(*name, *help, gauge.clone());
             gauges.push((*read, gauge));
         }
-        Self { registry, requests, connections, ready, dependencies, counters, gauges }
+        let mut projections = Vec::new();
+        for (name, help, read) in PROJECTIONS {
+            let family = Family::<ProjectionLabels, Gauge>::default();
+            registry.register(*name, *help, family.clone());
+            projections.push((*read, family));
+        }
+        Self { registry, requests, connections, ready, dependencies, projections, counters, gauges }
     }
 
     /// Counts an answer.
@@ -110,6 +131,13 @@ impl Metrics {
         for (name, dependency) in &status.dependencies {
             let labels = DependencyLabels { dependency: name };
             self.dependencies.get_or_create(&labels).set((dependency.status == "up").into());
+        }
+        for projection in &status.projections {
+            let labels = ProjectionLabels { projection: projection.name };
+            for (read, family) in &self.projections {
+                let value = i64::try_from(read(projection)).unwrap_or(i64::MAX);
+                family.get_or_create(&labels).set(value);
+            }
         }
         for (read, counter) in &self.counters {
             counter.inner().store(read(&status.metrics), Ordering::Relaxed);
@@ -144,6 +172,11 @@ struct DependencyLabels {
     dependency: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ProjectionLabels {
+    projection: &'static str,
+}
+
 /// From 0.25 ms to about 30 s: an append takes a few milliseconds, a waiting `/execute` seconds.
 fn latency() -> Histogram {
     Histogram::new([
@@ -153,6 +186,7 @@ fn latency() -> Histogram {
 
 #[cfg(test)]
 mod tests {
+    use flexcore_actors::domain::ids::Position;
     use std::collections::BTreeMap;
 
     use flexcore_actors::runtime::views::DependencyView;
@@ -179,11 +213,23 @@ mod tests {
             ready: true,
             dependencies: BTreeMap::from([("event_store", down)]),
             metrics: NodeMetrics { events_appended: 42, actors: 7, ..NodeMetrics::default() },
+            projections: vec![ProjectionView {
+                name: "executions",
+                status: "live",
+                position: Position(40),
+                lag: 2,
+                lag_ms: 9,
+                generation: 1,
+                rebuild: None,
+                events: 40,
+                parked: 0,
+            }],
         };
         let text = metrics.render(&status);
         for line in [
             "flexcore_events_appended_total 42",
             "flexcore_actors 7",
+            "flexcore_projection_lag_events{projection=\"executions\"} 2",
             "flexcore_ready 1",
             "flexcore_dependency_up{dependency=\"event_store\"} 0",
             "flexcore_http_connections 1",

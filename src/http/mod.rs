@@ -24,6 +24,7 @@ mod plugins;
 mod problem;
 mod queries;
 mod query;
+mod read_models;
 mod reply;
 mod server;
 mod service;

@@ -56,16 +56,15 @@ async fn ask(ctx: Ctx, body: Payload) -> Answer {
             serde_json::to_value(ctx.api.pipeline(&name).await?)
         }
         Kind::ListActivePlugins => {
-            let mut page = ctx.api.plugins(query.page().map_err(Problem::in_body)?).await?;
-            page.items.retain(|plugin| plugin.status == "enabled");
-            serde_json::to_value(page)
+            let page = query.page().map_err(Problem::in_body)?;
+            serde_json::to_value(ctx.api.plugins(Some("enabled"), page).await?)
         }
         Kind::GetExecutionHistory => {
             let filter = executions::filter(&query).map_err(Problem::in_body)?;
             let page = query.page().map_err(Problem::in_body)?;
             serde_json::to_value(ctx.api.executions(filter, page).await?)
         }
-        Kind::GetSystemMetrics => serde_json::to_value(ctx.status().await?.metrics),
+        Kind::GetSystemMetrics => serde_json::to_value(ctx.api.system_metrics().await?),
     };
     let name = KINDS.iter().find(|(_, known)| *known == kind).map(|(name, _)| *name);
     json(StatusCode::OK, &json!({"query_type": name, "result": result.unwrap_or_default()}))

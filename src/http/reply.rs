@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use flexcore_actors::domain::ids::{ExecutionId, Name, Version};
+use flexcore_actors::domain::projection::View;
 use flexcore_actors::runtime::api::{Accepted, Api, ApiError, Command, CommandKind};
 use flexcore_actors::runtime::views::{ExecutionView, NodeStatus, Page, PipelineView, PluginView};
 use http::StatusCode;
@@ -57,7 +58,13 @@ impl Ctx {
         })
     }
 
-    /// A list that reflects `min_position` at least; waits for it within a bound.
+    /// Waits until the lists of a view reflect `min_position`, within a bound.
+    pub(super) async fn reflected(&self, view: View) -> Result<(), Problem> {
+        let wanted = self.call.query.min_position()?;
+        Ok(self.api.reflects(view, wanted, POSITION_WAIT).await?)
+    }
+
+    /// A list of the log that reflects `min_position` at least; waits for it within a bound.
     pub(super) async fn settled<T, F>(&self, fetch: impl Fn() -> F) -> Result<Page<T>, Problem>
     where
         F: Future<Output = Result<Page<T>, ApiError>>,

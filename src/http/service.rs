@@ -10,12 +10,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use flexcore_actors::domain::audit::RequestRefused;
 use flexcore_actors::runtime::api::{Api, ApiError};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use http::header::{CACHE_CONTROL, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use http::request::Parts;
-use http::{Method, Request};
+use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use http_body_util::combinators::BoxBody;
 use hyper::body::Body;
@@ -35,7 +36,7 @@ use super::reply::{Answer, Ctx, CtxFilter};
 use super::table::{Match, Route, find};
 use super::{
     any_of, commands, events, executions, guard, inspect, integrity, node, pipelines, plugins, queries,
-    subscriptions,
+    read_models, subscriptions,
 };
 
 /// A request of any transport.
@@ -45,6 +46,7 @@ type Filters = dyn Fn(AnyRequest) -> BoxFuture<'static, Response> + Send + Sync;
 /// Answers requests; shared by all connections.
 pub(super) struct Gateway {
     filters: Box<Filters>,
+    refused: Box<dyn Fn(RequestRefused) + Send + Sync>,
     metrics: Arc<Metrics>,
     request_timeout: Duration,
     shutdown: CancellationToken,
@@ -53,7 +55,9 @@ pub(super) struct Gateway {
 impl Gateway {
     /// A gateway to a node.
     pub(super) fn new(api: Api, request_timeout: Duration, shutdown: CancellationToken) -> Self {
-        Self::over(&warp::any().map(move || api.clone()).boxed(), request_timeout, shutdown)
+        let audit = api.clone();
+        let gateway = Self::over(&warp::any().map(move || api.clone()).boxed(), request_timeout, shutdown);
+        Self { refused: Box::new(move |refused| audit.refused(refused)), ..gateway }
     }
 
     /// A gateway whose handlers get the node from `handle`.
@@ -64,7 +68,7 @@ impl Gateway {
             let answer = service.call(request);
             Box::pin(async move { answer.await.unwrap_or_else(|never: Infallible| match never {}) })
         };
-        Self { filters: Box::new(filters), metrics, request_timeout, shutdown }
+        Self { filters: Box::new(filters), refused: Box::new(drop), metrics, request_timeout, shutdown }
     }
 
     /// The gateway's figures.
@@ -97,6 +101,9 @@ impl Gateway {
         let route = if let Match::Route(route) = route { Some(route) } else { None };
         let (status, took) = (response.status(), begun.elapsed());
         self.metrics.answered(route, status, took);
+        if is_refusal(&call.method, status) {
+            (self.refused)(call.refused(status));
+        }
         span.in_scope(|| {
             tracing::debug!(status = status.as_u16(), took_us = took.as_micros() as u64, "answered")
         });
@@ -128,6 +135,12 @@ impl Gateway {
             }
         }
     }
+}
+
+/// Whether an answer says that a request to change something, or to see what its sender may not, was refused.
+fn is_refusal(method: &Method, status: StatusCode) -> bool {
+    let reads = matches!(*method, Method::GET | Method::HEAD);
+    matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) || (!reads && status.is_client_error())
 }
 
 /// Everything that is checked before a handler is asked.
@@ -163,6 +176,7 @@ fn resources(handle: &BoxedFilter<(Api,)>, metrics: &Arc<Metrics>) -> BoxedFilte
         node::routes(&ctx),
         inspect::routes(&ctx),
         integrity::routes(&ctx),
+        read_models::routes(&ctx),
     );
     let api = warp::path!("api" / "v1" / "flexcore" / ..).and(api);
     any_of!(api, node::root_routes(&ctx, metrics))
@@ -195,7 +209,6 @@ fn finish(response: &mut Response, call: &Call) {
 pub(super) mod tests {
     use std::net::Ipv4Addr;
 
-    use http::StatusCode;
     use http_body_util::{Empty, Full};
     use serde_json::Value;
     use warp::reject::{Reject, Rejection};

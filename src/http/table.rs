@@ -63,6 +63,7 @@ const PAGE: &[&str] = &["limit", "cursor", "min_position"];
 const AT: &[&str] = &["at", "at_version"];
 const EXECUTIONS: &[&str] =
     &["pipeline", "plugin", "status", "kind", "from", "to", "limit", "cursor", "min_position"];
+const AUDIT: &[&str] = &["actor", "outcome", "from", "to", "limit", "cursor", "min_position"];
 const EVENTS: &[&str] = &[
     "aggregate_id",
     "event_type",
@@ -131,6 +132,9 @@ pub const ROUTES: &[Route] = &[
     get(api!("/status"), "the node, its dependencies and headline figures"),
     post(api!("/commands"), "any command"),
     post(api!("/queries"), "any query"),
+    get(api!("/audit"), "who asked for what, and what was refused").query(AUDIT),
+    get(api!("/projections"), "the read models, and how far they have come"),
+    post(api!("/projections/{name}/rebuild"), "build one anew beside the live one"),
     get(api!("/inspect/actors"), "the actors as a tree"),
     get(api!("/inspect/actors/top"), "the busiest actors").query(&["by", "limit"]),
     get(api!("/inspect/aggregates/{stream}"), "one aggregate's actor"),

@@ -14,7 +14,9 @@ use flexcore_actors::ports::log_store::{LogLine, LogStream};
 use flexcore_actors::ports::plugin_host::{AttemptEnd, HostEvent, PipeSpec, Progress};
 use flexcore_actors::ports::{BoxFuture, LogStore, PluginHost};
 use flexcore_actors::runtime::node::{Node, Ports};
-use flexcore_actors::testkit::{MemorySnapshots, MemoryStore, MemorySubscriptions, integrity_ports};
+use flexcore_actors::testkit::{
+    MemoryReadModels, MemorySnapshots, MemoryStore, MemorySubscriptions, integrity_ports,
+};
 use http::{HeaderMap, Request};
 use http_body_util::{BodyExt, Full};
 use jiff::Timestamp;
@@ -110,7 +112,8 @@ impl World {
         let snapshots = Arc::new(MemorySnapshots::default());
         let subscriptions = Arc::new(MemorySubscriptions::new(Arc::new(System)));
         let (host, logs) = (Arc::new(Host), Arc::new(Logs));
-        let ports = Ports { store, snapshots, subscriptions, host, logs, integrity, clock, ids };
+        let read_models = Arc::new(MemoryReadModels::default());
+        let ports = Ports { store, read_models, snapshots, subscriptions, host, logs, integrity, clock, ids };
         let node = Node::start("n1", ports).await.unwrap();
         let shutdown = CancellationToken::new();
         let gateway = Gateway::new(node.api(), DEADLINE, shutdown.clone());
@@ -139,6 +142,12 @@ impl World {
 
     async fn get(&self, path: &str) -> Reply {
         self.ask("GET", path, &[], "").await
+    }
+
+    /// A list that reflects everything acknowledged so far; `path` has a query.
+    async fn list(&self, path: &str) -> Reply {
+        let position = self.get("/status").await.body["metrics"]["position"].as_u64().unwrap();
+        self.get(&format!("{path}&min_position={position}")).await
     }
 
     async fn post(&self, path: &str, body: Value) -> Reply {
@@ -206,7 +215,7 @@ async fn a_pipeline_is_created_revised_run_and_archived() {
     assert_eq!(world.post_bare("/pipelines/p/activate", &[]).await.body["events_generated"], 1);
     let again = world.post_bare("/pipelines/p/activate", &[]).await;
     assert_eq!((again.status, &again.body["events_generated"]), (200, &json!(0)));
-    assert_eq!(world.get("/pipelines?limit=1").await.body["items"][0]["name"], "p");
+    assert_eq!(world.list("/pipelines?limit=1").await.body["items"][0]["name"], "p");
     let archived = world.ask("DELETE", "/pipelines/p", &[], "").await;
     assert_eq!((archived.status, &archived.body["status"]), (200, &json!("archived")));
     assert_eq!(world.post("/pipelines/p/execute", json!({})).await.status, 409);
@@ -224,7 +233,7 @@ async fn a_repeated_start_is_one_execution() {
     assert_eq!(second.headers["location"], first.headers["location"]);
     let other = world.ask("POST", "/pipelines/p/execute", &key, "{\"from_scratch\": true}").await;
     assert_eq!(other.status, 422, "{other:?}");
-    assert_eq!(world.get("/executions?pipeline=p").await.body["items"].as_array().unwrap().len(), 1);
+    assert_eq!(world.list("/executions?pipeline=p").await.body["items"].as_array().unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -361,7 +370,79 @@ async fn operators_see_the_actors() {
     assert_eq!((plugin.status, &plugin.body["in_memory"]), (200, &json!(true)));
     assert_eq!(world.get("/inspect/aggregates/plugin-none").await.status, 404);
     assert_eq!(world.get("/inspect/quarantine").await.body["items"], json!([]));
-    let position = world.get("/plugins").await.body["position"].as_u64().unwrap();
+    let position = world.list("/plugins?limit=1").await.body["position"].as_u64().unwrap();
     assert_eq!(world.get(&format!("/plugins?min_position={position}")).await.status, 200);
     assert_eq!(world.get("/status").await.body["dependencies"]["event_store"]["status"], "up");
+}
+
+#[tokio::test]
+async fn read_models_are_shown_and_rebuilt() {
+    let world = World::new().await;
+    let shown = world.get("/projections").await;
+    let names: Vec<_> = shown.body["items"].as_array().unwrap().iter().map(|item| &item["name"]).collect();
+    assert_eq!(names, ["pipelines", "plugins", "executions", "metrics", "audit"]);
+    assert_eq!(world.list("/plugins?limit=9").await.body["items"].as_array().unwrap().len(), 1);
+    let begun = world.post_bare("/projections/plugins/rebuild", &[]).await;
+    assert_eq!((begun.status, &begun.body["status"]), (202, &json!("rebuilding")), "{begun:?}");
+    let generation = begun.body["generation"].as_u64().unwrap();
+    let replaced = async {
+        while world.get("/projections").await.body["items"][1]["generation"].as_u64() == Some(generation) {
+            assert_eq!(world.get("/plugins").await.body["items"].as_array().unwrap().len(), 1);
+        }
+    };
+    tokio::time::timeout(DEADLINE, replaced).await.expect("rebuilt in time");
+    assert_eq!(world.get("/plugins").await.body["items"].as_array().unwrap().len(), 1);
+    assert_eq!(world.post_bare("/projections/none/rebuild", &[]).await.status, 404);
+    assert_eq!(world.get("/status").await.body["projections"][1]["name"], "plugins");
+}
+
+#[tokio::test]
+async fn who_asked_for_what_is_audited_also_when_it_was_refused() {
+    let world = World::new().await;
+    world.post("/pipelines", pipeline(json!({}))).await;
+    assert_eq!(world.post("/pipelines", pipeline(json!({}))).await.status, 409);
+    assert_eq!(world.get("/pipelines/none").await.status, 404, "only looked, so no refusal of a change");
+    let recorded = async {
+        loop {
+            let refused = world.get("/audit?outcome=refused").await;
+            assert_eq!(refused.status, 200, "{refused:?}");
+            if let Some(first) = refused.body["items"].as_array().unwrap().first() {
+                return first.clone();
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let refused = tokio::time::timeout(DEADLINE, recorded).await.expect("recorded in time");
+    assert_eq!(refused["action"], format!("POST {BASE}/pipelines"));
+    assert_eq!((&refused["status"], &refused["count"]), (&json!(409), &json!(1)));
+    assert_eq!(
+        (&refused["actor"], &refused["address"]),
+        (&json!("anonymous@127.0.0.1"), &json!("127.0.0.1"))
+    );
+    let accepted = world.list("/audit?outcome=accepted").await;
+    let accepted: Vec<_> =
+        accepted.body["items"].as_array().unwrap().iter().map(|item| &item["action"]).collect();
+    assert_eq!(accepted, ["CreatePipeline", "RegisterPlugin"], "newest first");
+    let everything = world.list("/audit?actor=anonymous%40127.0.0.1").await;
+    assert_eq!(everything.body["items"].as_array().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn system_metrics_come_by_hour_and_day() {
+    let world = World::new().await;
+    let id = world.start(json!({})).await;
+    world.until(&id, "completed").await;
+    world.list("/executions?limit=1").await;
+    let ask = json!({"query_type": "GetSystemMetrics"});
+    let counted = async {
+        loop {
+            let result = world.post("/queries", ask.clone()).await.body["result"].clone();
+            if result["days"][0]["completed"] == 1 {
+                return result;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let result = tokio::time::timeout(DEADLINE, counted).await.expect("counted in time");
+    assert!(result["position"].as_u64() > Some(0), "the node's own figures are still there: {result}");
 }

@@ -4,6 +4,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
+use nix::errno::Errno;
 use tokio::net::unix::pipe::Receiver;
 use tokio_util::sync::CancellationToken;
 
@@ -34,14 +35,27 @@ impl Output {
     /// When the pipe fails in a way pipes do not.
     pub async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
-            let gone = self.gone.is_cancelled();
+            if self.gone.is_cancelled() {
+                return self.rest(buffer);
+            }
             match self.pipe.try_read(buffer) {
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock && gone => return Ok(0),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => tokio::select! {
                     ready = self.pipe.readable() => ready?,
                     () = self.gone.cancelled() => {}
                 },
                 read => return read,
+            }
+        }
+    }
+
+    /// Reads what the pipe still holds. The pipe itself is asked: the runtime may not have heard yet that there is
+    /// something in it, and would say that there is nothing.
+    fn rest(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match nix::unistd::read(&self.pipe, buffer) {
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => return Ok(0),
+                read => return Ok(read?),
             }
         }
     }
@@ -115,7 +129,24 @@ impl LineCutter {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
+
+    /// The end of a program may be known before the runtime has heard of what it had written.
+    #[tokio::test]
+    async fn what_the_pipe_holds_is_read_after_the_program_is_gone() {
+        let (end, writing) = super::super::relay::pipe::small().unwrap();
+        let gone = CancellationToken::new();
+        let mut output = Output::new(end, gone.clone()).unwrap();
+        std::fs::File::from(writing.try_clone().unwrap()).write_all(b"last words").unwrap();
+        gone.cancel();
+        let mut buffer = [0; 64];
+        // `writing` is still open, as by a stranger
+        assert_eq!(output.read(&mut buffer).await.unwrap(), 10);
+        assert_eq!(output.read(&mut buffer).await.unwrap(), 0);
+        drop(writing);
+    }
 
     #[test]
     fn lines_are_cut_whatever_the_chunks() {

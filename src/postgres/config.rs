@@ -70,6 +70,33 @@ pub(super) fn reader(config: &Config) -> Config {
     with_options(config, &[("statement_timeout", &millis(READ_TIMEOUT))])
 }
 
+/// Settings of connections that lists are read on. A list's statement is planned for the values it has: a plan for any
+/// values might sort a whole table.
+pub(super) fn lists(config: &Config) -> Config {
+    let options = [
+        ("statement_timeout", &*millis(READ_TIMEOUT)),
+        ("plan_cache_mode", "force_custom_plan"),
+        ("jit", "off"),
+    ];
+    with_options(config, &options)
+}
+
+/// Settings of connections that projectors use. What they store can be derived again: a commit that a crash of the
+/// server takes back takes its position back too.
+pub(super) fn projector(config: &Config) -> Config {
+    let (statement, lock) = (millis(READ_TIMEOUT), millis(LOCK_TIMEOUT));
+    with_options(
+        config,
+        &[
+            ("statement_timeout", &statement),
+            ("lock_timeout", &lock),
+            ("default_transaction_isolation", "read\\ committed"),
+            ("synchronous_commit", "off"),
+            ("jit", "off"),
+        ],
+    )
+}
+
 /// Settings of the writing connection. Its statements join arrays with tables by primary key: the planner, which
 /// does not know how long the arrays are, is kept from plans that were good when the tables were small.
 pub(super) fn writer(config: &Config) -> Config {

@@ -30,12 +30,15 @@ mod error;
 mod integrity;
 mod listener;
 mod migrate;
+mod read_models;
 mod reads;
 mod session;
 mod snapshots;
 mod subscriptions;
 mod value;
 mod writer;
+
+pub use self::read_models::PostgresReadModels;
 
 /// Reading connections of a node; the next read waits.
 const READERS: usize = 8;
@@ -44,6 +47,7 @@ const READER_WAIT: Duration = Duration::from_secs(5);
 
 /// An event store in a PostgreSQL database, version 15 or newer.
 pub struct PostgresStore {
+    config: Config,
     readers: Pool,
     writer: Writer,
     head: Arc<Head>,
@@ -68,17 +72,18 @@ impl PostgresStore {
     pub async fn connect_with(config: Config) -> Result<Self, StoreError> {
         let config = config::common(config)?;
         migrate::run(&config).await?;
-        Self::over(&config).await
+        Self::over(config).await
     }
 
-    async fn over(config: &Config) -> Result<Self, StoreError> {
-        let reader = config::reader(config);
+    async fn over(config: Config) -> Result<Self, StoreError> {
+        let reader = config::reader(&config);
         let head = Arc::new(Head::new(Position(0)));
         let store = Self {
-            readers: pool(reader.clone())?,
-            writer: Writer::new(config::writer(config)),
+            readers: pool(reader.clone(), READERS)?,
+            writer: Writer::new(config::writer(&config)),
             head: Arc::clone(&head),
             _listener: Listener::start(reader, head),
+            config,
         };
         store.head.raise(store.head().await?);
         Ok(store)
@@ -93,7 +98,15 @@ impl PostgresStore {
         let config = config::read_only(config::parse(url)?)?;
         schema::check_current(&migrate::status(&config).await?)
             .map_err(|unfit| StoreError::Failed { operation: "read the store", source: Box::new(unfit) })?;
-        Self::over(&config).await
+        Self::over(config).await
+    }
+
+    /// The read models in the same database.
+    ///
+    /// # Errors
+    /// When the connections' settings cannot be used.
+    pub fn read_models(&self) -> Result<PostgresReadModels, StoreError> {
+        PostgresReadModels::new(&self.config)
     }
 
     /// Brings the database's schema up to date, in turn with nodes that do the same; gives the migrations as they were
@@ -103,6 +116,15 @@ impl PostgresStore {
     /// As [`PostgresStore::connect`].
     pub async fn migrate(url: &str) -> Result<Vec<Migration>, StoreError> {
         migrate::run(&config::common(config::parse(url)?)?).await
+    }
+
+    /// Lets a role of the server run a node on this database: it may read, call the functions that write, and create or
+    /// change nothing. To be repeated after each migration, by the owner of the schema.
+    ///
+    /// # Errors
+    /// When there is no such role, or the caller is not the owner.
+    pub async fn grant(url: &str, role: &str) -> Result<(), StoreError> {
+        migrate::grant(&config::common(config::parse(url)?)?, role).await
     }
 
     /// The database's migrations, applied or not. Changes nothing.
@@ -131,12 +153,12 @@ impl PostgresStore {
     }
 }
 
-fn pool(config: Config) -> Result<Pool, StoreError> {
+fn pool(config: Config, size: usize) -> Result<Pool, StoreError> {
     // a connection is checked by use: one that is closed is not given out, and a read may be repeated
     let manager =
         Manager::from_config(config, NoTls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
     Pool::builder(manager)
-        .max_size(READERS)
+        .max_size(size)
         .runtime(Runtime::Tokio1)
         .wait_timeout(Some(READER_WAIT))
         .create_timeout(Some(config::CONNECT_TIMEOUT))

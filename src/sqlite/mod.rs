@@ -26,12 +26,15 @@ mod append;
 mod error;
 mod integrity;
 mod migrate;
+mod read_models;
 mod readers;
 mod reads;
 mod snapshots;
 mod subscriptions;
 mod value;
 mod writer;
+
+pub use self::read_models::SqliteReadModels;
 
 const OPEN: &str = "open the store's file";
 

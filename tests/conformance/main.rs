@@ -1,9 +1,10 @@
-//! The conformance suites of the event store and of snapshots, run on every adapter, and what only one of them can
-//! promise. The PostgreSQL server is given by `cargo xtask test`.
+//! The conformance suites of the event store, of snapshots and of read models, run on every adapter, and what only one
+//! of them can promise. The PostgreSQL server is given by `cargo xtask test`.
 
 mod memory;
 mod migrations;
 mod postgres;
+mod read_models;
 mod same_history;
 mod snapshots;
 mod sqlite;

@@ -41,7 +41,7 @@ async fn a_cancel_outlives_the_node_that_acknowledged_it() {
             "nothing was tried again: {end}"
         );
         rig.must_be_tidy().await;
-        Log::read(&rig.node.client()).await.check();
+        Log::settled(&rig.node.client()).await.check();
         assert_eq!(cancel(&rig.node.client(), &execution).await, Ok(409), "it has ended");
     }
 }
@@ -72,7 +72,7 @@ async fn a_cancel_that_races_with_kills_of_the_node_is_kept_or_was_never_acknowl
         rig.node.restart().await;
         rig.ended(&execution, "cancelled", PROGRESS_DEADLINE).await;
     }
-    Log::read(&rig.node.client()).await.check();
+    Log::settled(&rig.node.client()).await.check();
     rig.must_be_tidy().await;
 }
 

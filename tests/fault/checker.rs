@@ -4,10 +4,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use flexcore_test_support::Client;
+use flexcore_test_support::{Client, wait_for};
 use serde_json::Value;
 
-use crate::rig::{API, bookmarked_line};
+use crate::rig::{API, PROGRESS_DEADLINE, bookmarked_line};
 
 /// Events asked for at once: the most that a node gives.
 const PAGE: usize = 1_000;
@@ -72,7 +72,7 @@ pub(crate) struct Log(pub(crate) Vec<Event>);
 
 impl Log {
     /// Reads all pages.
-    pub(crate) async fn read(client: &Client) -> Self {
+    async fn read(client: &Client) -> Self {
         let mut events: Vec<Event> = Vec::new();
         for _ in 0..MOST_PAGES {
             let after = events.last().map_or(0, |event| event.position);
@@ -84,6 +84,17 @@ impl Log {
             }
         }
         panic!("the log has more than {MOST_PAGES} pages");
+    }
+
+    /// Reads it when the pipelines know how their executions ended: an execution is over a moment before that.
+    pub(crate) async fn settled(client: &Client) -> Self {
+        wait_for("pipelines know how their executions ended", PROGRESS_DEADLINE, async || {
+            let log = Self::read(client).await;
+            let count = |kind: &str| log.0.iter().filter(|event| event.kind == kind).count();
+            let (started, completed) = (count("PipelineStarted"), count("PipelineCompleted"));
+            if completed >= started { Ok(log) } else { Err(format!("{completed} of {started}")) }
+        })
+        .await
     }
 
     /// Checks everything; executions must have ended.

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use flexcore_test_support::{Client, PostgresProxy, TestDatabase, wait_for};
+use flexcore_test_support::{Client, PostgresProxy, TestDatabase};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -53,7 +53,7 @@ async fn a_lost_answer_or_request_is_resolved_unseen() {
         assert_eq!(ask(&client, &key).await, Some(id.clone()), "a repeat is answered as the first");
         rig.ended(&id, "completed", PROGRESS_DEADLINE).await;
     }
-    let log = settled(&client, LOSSES).await;
+    let log = Log::settled(&client).await;
     log.check();
     assert_eq!(log.executions().len(), LOSSES, "each request started one execution");
     assert!(rig.node.log().contains("commit is sent again"), "{}", rig.node.log());
@@ -123,7 +123,7 @@ async fn weathers(rig: &Rig, (records, rate): (u64, u64), storm: impl AsyncFnOnc
         assert!(answer.as_ref().is_none_or(|first| *first == id), "{key}: first {answer:?}, then {id}");
         rig.ended(&id, "completed", PROGRESS_DEADLINE).await;
     }
-    let log = settled(&rig.node.client(), asked.len() + 1).await;
+    let log = Log::settled(&rig.node.client()).await;
     log.check();
     assert_eq!(log.executions().len(), asked.len() + 1, "each key started one execution");
     let ids: Vec<&str> = log.0.iter().map(|event| event.id.as_str()).collect();
@@ -132,16 +132,6 @@ async fn weathers(rig: &Rig, (records, rate): (u64, u64), storm: impl AsyncFnOnc
         "who read along read another log"
     );
     rig.must_be_tidy().await;
-}
-
-/// The log when its pipelines know of so many ends: an execution is over before its pipeline knows.
-async fn settled(client: &Client, ends: usize) -> Log {
-    wait_for("pipelines know how their executions ended", PROGRESS_DEADLINE, async || {
-        let log = Log::read(client).await;
-        let known = log.0.iter().filter(|event| event.kind == "PipelineCompleted").count();
-        if known >= ends { Ok(log) } else { Err(format!("{known} of {ends}")) }
-    })
-    .await
 }
 
 /// A pipeline whose executions are over in no time.

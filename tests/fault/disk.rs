@@ -98,7 +98,7 @@ async fn holds(client: &Client, asked: &[(String, bool)]) {
         assert_eq!(found.json["description"].as_str().map(str::len), Some(DESCRIPTION));
         define(client, n, key).await.expect(201);
     }
-    let log = Log::read(client).await;
+    let log = Log::settled(client).await;
     log.check();
     let created = log.0.iter().filter(|event| event.kind == "PipelineCreated").count();
     assert_eq!(created, asked.len() + 1, "each is created once, and one was there before");

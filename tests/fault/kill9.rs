@@ -55,7 +55,7 @@ async fn survives(store: Store, kills: u32) {
         rig.must_hold_all(&pipeline, RECORDS);
         runs.push((pipeline, execution, end));
     }
-    let log = Log::read(&rig.node.client()).await;
+    let log = Log::settled(&rig.node.client()).await;
     log.check();
     for (pipeline, execution, end) in &runs {
         went_on_from_its_bookmarks(&rig, &log, pipeline, execution, end);

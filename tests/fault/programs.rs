@@ -116,7 +116,7 @@ async fn struck(choose: impl Fn(u32, u32) -> u32) -> Value {
 async fn finished(rig: &Rig, execution: &str) -> Log {
     rig.must_hold_all("copy", RECORDS);
     rig.must_be_tidy().await;
-    let log = Log::read(&rig.node.client()).await;
+    let log = Log::settled(&rig.node.client()).await;
     log.check();
     assert_eq!(log.beginnings(execution).len(), 2);
     log

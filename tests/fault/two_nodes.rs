@@ -67,5 +67,5 @@ async fn a_newer_node_on_the_same_database_takes_over_and_the_older_ends() {
     assert_eq!(end["status"], "completed", "{end:#}");
     older.must_hold_all("copy", RECORDS);
     crate::processes::all_gone(older.node.folder(), 0).await;
-    Log::read(&client).await.check();
+    Log::settled(&client).await.check();
 }

@@ -57,7 +57,6 @@ async fn unknown_paths_and_methods_and_what_is_not_built_have_their_status() {
         (Method::DELETE, format!("{API}/events"), 405, "method-not-allowed"),
         (Method::POST, format!("{API}/pipelines/none/backfill"), 501, "not-built"),
         (Method::POST, format!("{API}/events"), 501, "not-built"),
-        (Method::GET, format!("{API}/events/stream"), 501, "not-built"),
         (Method::POST, format!("{API}/integrity/verify"), 501, "not-built"),
         (Method::GET, format!("{API}/inspect/cluster"), 501, "not-built"),
         (Method::GET, format!("{API}/tokens"), 501, "not-built"),
@@ -188,7 +187,7 @@ async fn a_repeated_request_is_one_change() {
     assert_eq!(first.json["execution_id"], again.json["execution_id"]);
     let other = once.post(&path, &json!({"from_scratch": true})).await.expect(422);
     assert_eq!(other.json["type"], "urn:flexcore:problem:command-reused");
-    assert_eq!(items(&world.get("/executions?pipeline=p").await.json).len(), 1);
+    assert_eq!(items(&world.list("/executions?pipeline=p").await.json).len(), 1);
 
     let create = world.client.clone().with_header("idempotency-key", "create-q");
     let body = json!({"name": "q", "steps": [{"name": "a", "plugin": "work"}]});
@@ -203,7 +202,7 @@ async fn lists_come_in_pages_that_miss_and_repeat_nothing() {
     let mut names = Vec::new();
     let mut cursor = String::new();
     for _ in 0..4 {
-        let page = world.get(&format!("/plugins?limit=2{cursor}")).await.expect(200).json;
+        let page = world.list(&format!("/plugins?limit=2{cursor}")).await.expect(200).json;
         names.extend(items(&page).iter().map(|plugin| text(&plugin["name"])));
         has(&page, &["items", "next_cursor", "position"]);
         let Some(next) = page["next_cursor"].as_str() else { break };

@@ -29,7 +29,7 @@ async fn the_embedded_store_is_migrated_and_shown() {
     run(&["migrate", "--data-dir", "data"]).await.expect(0).prints("event_store").says("applied");
     let done = run(&[&status[..], &["-o", "json"]].concat()).await.expect(0);
     assert_eq!(all(&done, "applied"), count);
-    run(&status).await.expect(0).prints("VERSION   NAME").prints("1   event_store   applied   20");
+    run(&status).await.expect(0).prints("VERSION   NAME").prints("1   event_store").prints("applied   20");
     run(&["migrate", "--data-dir", "data"]).await.expect(0).says("the store was up to date");
 
     let file = Connection::open(folder.path().join("data/flexcore.db")).unwrap();

@@ -66,6 +66,12 @@ impl World {
         self.client.get(&format!("{API}{path}")).await
     }
 
+    /// A list that reflects everything acknowledged so far; `path` has a query.
+    pub async fn list(&self, path: &str) -> Reply {
+        let position = self.get("/status").await.expect(200).json["metrics"]["position"].clone();
+        self.get(&format!("{path}&min_position={position}")).await
+    }
+
     pub async fn post(&self, path: &str, body: &Value) -> Reply {
         self.client.post(&format!("{API}{path}"), body).await
     }

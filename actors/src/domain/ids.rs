@@ -129,6 +129,8 @@ pub enum Category {
     Execution,
     /// `external-<name>`: events that others append
     External,
+    /// `audit-<node>-<incarnation>`: what one life of a node refused; written by that node alone
+    Audit,
 }
 
 impl Category {
@@ -140,6 +142,7 @@ impl Category {
             Self::Plugin => "plugin",
             Self::Execution => "execution",
             Self::External => "external",
+            Self::Audit => "audit",
         }
     }
 }
@@ -152,7 +155,8 @@ pub struct StreamId(String);
 /// Why a text is not a [`StreamId`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} is not a stream: expected pipeline-<name>, plugin-<name>, execution-<uuid> or external-<name>"
+    "{0:?} is not a stream: expected pipeline-<name>, plugin-<name>, execution-<uuid>, external-<name> or \
+     audit-<node>-<uuid>"
 )]
 pub struct InvalidStream(String);
 
@@ -175,6 +179,12 @@ impl StreamId {
         Self(format!("execution-{id}"))
     }
 
+    /// The stream of what one life of a node refused.
+    #[must_use]
+    pub fn audit(node: &str, incarnation: Incarnation) -> Self {
+        Self(format!("audit-{node}-{incarnation}"))
+    }
+
     /// The stream's name.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -188,6 +198,7 @@ impl StreamId {
             Some("pipeline") => Category::Pipeline,
             Some("plugin") => Category::Plugin,
             Some("execution") => Category::Execution,
+            Some("audit") => Category::Audit,
             _ => Category::External,
         }
     }
@@ -213,10 +224,18 @@ impl FromStr for StreamId {
             Some(("pipeline" | "plugin" | "external", id)) => Name::new(id).is_ok().then(|| text.to_owned()),
             // in the one spelling that streams have: upper case or without hyphens is the same execution
             Some(("execution", id)) => id.parse().ok().map(|id| Self::execution(id).0),
+            Some(("audit", id)) => audit_parts(id).map(|(node, life)| Self::audit(node.as_str(), life).0),
             _ => None,
         };
         stream.map(Self).ok_or_else(|| InvalidStream(text.chars().take(80).collect()))
     }
+}
+
+/// The node and its life that an audit stream belongs to.
+fn audit_parts(id: &str) -> Option<(Name, Incarnation)> {
+    const UUID: usize = 36;
+    let (node, life) = id.split_at_checked(id.len().checked_sub(UUID)?)?;
+    Some((Name::new(node.strip_suffix('-')?).ok()?, life.parse().ok()?))
 }
 
 impl TryFrom<String> for StreamId {
@@ -292,7 +311,10 @@ mod tests {
         assert_eq!("plugin-tap-csv".parse::<StreamId>().unwrap().id(), "tap-csv");
         let upper = "execution-0000000A-0000-0000-0000-00000000000B".parse::<StreamId>().unwrap();
         assert_eq!(upper.as_str(), "execution-0000000a-0000-0000-0000-00000000000b");
-        for bad in ["", "plugin", "plugin-", "execution-7", "other-x", "pipeline-A"] {
+        let audit = StreamId::audit("n-1", Incarnation(Uuid::from_u128(9)));
+        assert_eq!(audit.as_str().parse::<StreamId>().unwrap(), audit);
+        assert_eq!(audit.category(), Category::Audit);
+        for bad in ["", "plugin", "plugin-", "execution-7", "other-x", "pipeline-A", "audit-n", "audit-n-7"] {
             assert!(bad.parse::<StreamId>().is_err(), "{bad}");
         }
     }

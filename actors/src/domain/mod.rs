@@ -3,6 +3,7 @@
 //! **Boundary:** no clock, no randomness, no async, no I/O. What depends on time gets it as an argument.
 
 pub mod aggregate;
+pub mod audit;
 pub mod codec;
 pub mod event;
 pub mod execution;
@@ -12,6 +13,7 @@ pub mod outcome;
 pub mod pipeline;
 pub mod plugin;
 pub mod problem;
+pub mod projection;
 pub mod quantity;
 pub mod reader;
 pub mod retry;

@@ -1,6 +1,6 @@
-//! What the runtime needs from the outside, as traits: the event store with the tree over it, snapshots, the plugin
-//! host, the log of programs, who signs checkpoints and where copies of them go, time and ids. Adapters live outside;
-//! nothing here names one.
+//! What the runtime needs from the outside, as traits: the event store with the tree over it, snapshots, the read
+//! models, the plugin host, the log of programs, who signs checkpoints and where copies of them go, time and ids.
+//! Adapters live outside; nothing here names one.
 
 pub mod batch;
 pub mod checkpoints;
@@ -10,6 +10,7 @@ pub mod head;
 pub mod integrity_store;
 pub mod log_store;
 pub mod plugin_host;
+pub mod read_models;
 pub mod snapshot_store;
 pub mod subscription_store;
 
@@ -19,6 +20,7 @@ pub use event_store::EventStore;
 pub use integrity_store::IntegrityStore;
 pub use log_store::LogStore;
 pub use plugin_host::PluginHost;
+pub use read_models::ReadModels;
 pub use snapshot_store::SnapshotStore;
 pub use subscription_store::SubscriptionStore;
 

@@ -4,6 +4,7 @@
 //! api → directory → aggregate actor → committer → store
 //!                        ↑ watch
 //!                     runner → worker → plugin host
+//! store → projector → read models → api
 //! ```
 //!
 //! Aggregates decide and record; runners act; durable subscriptions carry reactions from one aggregate to another. No aggregate awaits another inside its handler.
@@ -19,7 +20,9 @@ pub mod inspect;
 pub mod integrity;
 mod live;
 pub mod node;
+pub mod projector;
 mod recovery;
+pub mod refusals;
 mod restart;
 mod retry;
 mod runner;

@@ -15,14 +15,18 @@ use super::completion::CompletePipelines;
 use super::inspect::Inspector;
 use super::integrity::{IntegrityPorts, Sealer, Verifications};
 use super::live::Live;
+use super::projector::{Parts, Projections};
 use super::recovery::{Orphans, take_over};
+use super::refusals::{Recorder, Refusals};
 use super::services::Services;
 use super::subscription::Subscriptions;
 use super::supervisor::SupervisorHandle;
 use crate::domain::ids::{Incarnation, StreamId};
 use crate::limits::{PASSIVATE_AFTER, PASSIVATE_SWEEP, REPLAYS};
 use crate::ports::event_store::StoreError;
-use crate::ports::{Clock, EventStore, IdSource, LogStore, PluginHost, SnapshotStore, SubscriptionStore};
+use crate::ports::{
+    Clock, EventStore, IdSource, LogStore, PluginHost, ReadModels, SnapshotStore, SubscriptionStore,
+};
 
 /// Aggregates that recover at the same time: more only makes each of them slower.
 const RECOVERIES: usize = 16;
@@ -33,6 +37,8 @@ const DRAIN_POLL: Duration = Duration::from_millis(20);
 pub struct Ports {
     /// Where events are kept.
     pub store: Arc<dyn EventStore>,
+    /// Where what lists show is kept, derived from the events.
+    pub read_models: Arc<dyn ReadModels>,
     /// Where snapshots are kept.
     pub snapshots: Arc<dyn SnapshotStore>,
     /// Where durable subscriptions keep their places.
@@ -88,6 +94,7 @@ pub(super) struct Tree {
     executions: SupervisorHandle,
     pipelines: SupervisorHandle,
     plugins: SupervisorHandle,
+    projectors: SupervisorHandle,
     infrastructure: SupervisorHandle,
     integrity: SupervisorHandle,
 }
@@ -101,6 +108,7 @@ pub struct Node {
     services: Arc<Services>,
     tree: Tree,
     sweeper: JoinHandle<()>,
+    recorder: JoinHandle<()>,
 }
 
 impl Node {
@@ -110,7 +118,7 @@ impl Node {
     /// # Errors
     /// When the store cannot be read or written.
     pub async fn start(name: &str, ports: Ports) -> Result<Self, StartError> {
-        let Ports { store, snapshots, subscriptions, host, logs, integrity, clock, ids } = ports;
+        let Ports { store, read_models, snapshots, subscriptions, host, logs, integrity, clock, ids } = ports;
         let epochs = store.claim_all(name).await?;
         let head = store.head().await?;
         let inspector = Inspector::new(name);
@@ -130,6 +138,10 @@ impl Node {
             superseded: CancellationToken::new(),
         });
         let superseded = shared.superseded.clone();
+        let draining = CancellationToken::new();
+        let parts =
+            Parts { store: Arc::clone(&shared.store), models: read_models, draining: draining.clone() };
+        let projections = Projections::start(parts, &tree.projectors).await;
         let services = Arc::new(Services {
             node: name.to_owned(),
             incarnation: Incarnation(ids.uuid()),
@@ -143,7 +155,9 @@ impl Node {
             executions: Directory::new(tree.executions.clone(), Arc::clone(&shared)),
             plugins: Directory::new(tree.plugins.clone(), Arc::clone(&shared)),
             turns: DashMap::new(),
-            draining: CancellationToken::new(),
+            projections,
+            refusals: Refusals::default(),
+            draining,
             subscriptions: Arc::new(Subscriptions::new(name, store, subscriptions, superseded)),
             shared,
         });
@@ -151,9 +165,10 @@ impl Node {
         let completion = Arc::new(CompletePipelines { services: Arc::clone(&services) });
         services.subscriptions.start(&tree.subscriptions, completion).await;
         let sweeper = tokio::spawn(sweep(Arc::clone(&services), tree.runners.clone()));
+        let recorder = tokio::spawn(Recorder::new(Arc::clone(&services)).run());
         let started_at = services.shared.clock.now();
         let api = Api::new(Arc::clone(&services), tree.clone(), started_at);
-        Ok(Self { api, services, tree, sweeper })
+        Ok(Self { api, services, tree, sweeper, recorder })
     }
 
     /// What gateways hold.
@@ -173,7 +188,7 @@ impl Node {
 
     /// Ends the node: starts nothing new, ends what runs (an execution goes on at the next start), then its actors.
     /// What has not ended after `grace` is killed.
-    pub async fn shutdown(self, grace: Duration) {
+    pub async fn shutdown(mut self, grace: Duration) {
         self.services.draining.cancel();
         self.sweeper.abort();
         let deadline = Instant::now() + grace;
@@ -184,6 +199,12 @@ impl Node {
         };
         if tokio::time::timeout(grace, idle).await.is_err() {
             tracing::warn!(?grace, "executions did not end in time and are killed");
+        }
+        // what was refused last is recorded while there is a committer
+        let left = deadline.saturating_duration_since(Instant::now());
+        if tokio::time::timeout(left, &mut self.recorder).await.is_err() {
+            self.recorder.abort();
+            tracing::warn!("refused requests were not recorded in time");
         }
         self.tree.fell(deadline, &self.services.sealer).await;
     }
@@ -197,6 +218,7 @@ impl Tree {
         Ok(Self {
             integrity: below("integrity").await?,
             infrastructure: below("infrastructure").await?,
+            projectors: below("projectors").await?,
             plugins: below("plugins").await?,
             pipelines: below("pipelines").await?,
             executions: below("executions").await?,
@@ -217,6 +239,7 @@ impl Tree {
             &self.executions,
             &self.pipelines,
             &self.plugins,
+            &self.projectors,
             &self.infrastructure,
         ];
         for supervisor in writers {

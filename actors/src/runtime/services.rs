@@ -10,6 +10,8 @@ use super::aggregate::{Directory, Identity, Shared, Submission, SubmitError, Sub
 use super::inspect::Inspector;
 use super::integrity::{Sealer, Verifications};
 use super::live::Live;
+use super::projector::Projections;
+use super::refusals::Refusals;
 use super::subscription::Subscriptions;
 use crate::domain::aggregate::Aggregate;
 use crate::domain::event::Origin;
@@ -49,6 +51,10 @@ pub struct Services {
     pub turns: DashMap<Name, Arc<tokio::sync::Mutex<()>>>,
     /// What reacts to events.
     pub subscriptions: Arc<Subscriptions>,
+    /// What lists are read from.
+    pub projections: Projections,
+    /// What was refused and is not recorded yet.
+    pub refusals: Refusals,
     /// Cancelled when the node drains: nothing new is started.
     pub draining: CancellationToken,
 }

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::domain::ids::{CorrelationId, EventId, ExecutionId, Name, Position, StreamId, Version};
 use crate::domain::outcome::{Cause, ProgramReport, StreamCounts, Waits};
+use crate::domain::projection::{AuditedEvent, Bucket};
 
 /// A page of a list.
 #[derive(Debug, Clone, Serialize)]
@@ -17,7 +18,7 @@ pub struct Page<T> {
     pub items: Vec<T>,
     /// Where the next page begins; absent at the end.
     pub next_cursor: Option<String>,
-    /// The store's position the page reflects.
+    /// The position that the page reflects at least.
     pub position: Position,
 }
 
@@ -291,6 +292,84 @@ pub struct ActorView {
     pub children: Vec<ActorView>,
 }
 
+/// A read model and how far it has come.
+#[derive(Debug, Clone, Serialize)]
+pub struct ProjectionView {
+    /// Its name.
+    pub name: &'static str,
+    /// `live`, `rebuilding` (lists show the rows of before meanwhile), or `waiting` (they stand still, because they
+    /// have the shape of another version of the program).
+    pub status: &'static str,
+    /// The position that its lists reflect at least.
+    pub position: Position,
+    /// Events that its lists do not reflect yet.
+    pub lag: u64,
+    /// How long ago the last event was recorded that they reflect, while there are later ones.
+    pub lag_ms: u64,
+    /// The generation that lists show.
+    pub generation: u32,
+    /// How far the generation has come that is being built.
+    pub rebuild: Option<RebuildView>,
+    /// Events folded since the node started.
+    pub events: u64,
+    /// Events left out since the node started, because they could not be folded.
+    pub parked: u64,
+}
+
+/// How far a rebuild has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct RebuildView {
+    /// The position it has reached.
+    pub position: Position,
+    /// The position it has to reach now.
+    pub target: Position,
+}
+
+/// A request, or several of one address that were refused alike within a second.
+#[derive(Debug, Clone, Serialize)]
+pub struct AuditView {
+    /// When it was recorded.
+    pub at: Timestamp,
+    /// Who asked.
+    pub actor: String,
+    /// From where, when it is known.
+    pub address: Option<String>,
+    /// `accepted` or `refused`.
+    pub outcome: String,
+    /// What was asked: a command's type, or method and path of a refused request.
+    pub action: String,
+    /// The stream it concerned; absent for refused requests.
+    pub aggregate_id: Option<StreamId>,
+    /// The status it was refused with.
+    pub status: Option<u16>,
+    /// How many requests it stands for.
+    pub count: u64,
+    /// The events it recorded, the first of them.
+    pub events: Vec<AuditedEvent>,
+    /// The command's id.
+    pub command_id: Option<uuid::Uuid>,
+    /// What belongs together.
+    pub correlation_id: CorrelationId,
+    /// The node that took it.
+    pub node: String,
+    /// The position of its first event.
+    pub position: Position,
+}
+
+/// What happened on the whole system, by span of time; newest first.
+#[derive(Debug, Clone, Serialize)]
+pub struct SystemMetrics {
+    /// This node's counters and gauges.
+    #[serde(flatten)]
+    pub node: NodeMetrics,
+    /// By hour: at most the last two days.
+    pub hours: Vec<Bucket>,
+    /// By day: at most the last quarter.
+    pub days: Vec<Bucket>,
+    /// The position that the spans reflect at least.
+    pub reflects: Position,
+}
+
 /// What the node is and does.
 #[derive(Debug, Clone, Serialize)]
 pub struct NodeStatus {
@@ -310,6 +389,8 @@ pub struct NodeStatus {
     pub dependencies: BTreeMap<&'static str, DependencyView>,
     /// The headline figures.
     pub metrics: NodeMetrics,
+    /// The read models, and how far they have come.
+    pub projections: Vec<ProjectionView>,
 }
 
 /// A dependency and how quick it answers.

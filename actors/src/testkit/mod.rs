@@ -1,17 +1,21 @@
-//! What tests of this crate and of the adapters outside share: an in-memory event store, a clock that stands still,
-//! and the conformance suites of the ports. Behind the feature `testkit`; never part of a shipped program.
+//! What tests of this crate and of the adapters outside share: an in-memory event store and read models, a clock that stands
+//! still, and the conformance suites of the ports. Behind the feature `testkit`; never part of a shipped program.
 
 #[macro_use]
 pub mod conformance;
+#[macro_use]
+pub mod read_models;
 
 mod clock;
 mod integrity;
 mod memory;
+mod memory_read_models;
 mod snapshots;
 mod subscriptions;
 
 pub use clock::ManualClock;
 pub use integrity::{MemoryCheckpoints, MemoryIntegrity, TestSigner, integrity_ports};
 pub use memory::{Fault, MemoryStore};
+pub use memory_read_models::MemoryReadModels;
 pub use snapshots::MemorySnapshots;
 pub use subscriptions::MemorySubscriptions;

@@ -7,6 +7,7 @@ mod crash;
 mod flow;
 mod gate;
 mod host;
+mod lists;
 mod races;
 mod seal;
 mod snapshots;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use flexcore_actors::domain::ids::{CommandId, ExecutionId, StreamId};
+use flexcore_actors::domain::projection::View;
 use flexcore_actors::limits::{COMMIT_RESENDS, MAX_EVENT_BYTES};
 use flexcore_actors::ports::clock::System;
 use flexcore_actors::ports::{EventStore, IdSource};
@@ -173,6 +174,8 @@ async fn an_execution_that_started_without_an_answer_still_runs() {
     world.store.inject(answers_lost_for_good());
     let started = world.submit(CommandKind::StartPipeline, "p", json!({})).await;
     assert!(matches!(started, Err(ApiError::Unavailable { .. })), "{started:?}");
+    let head = world.events().await.last().unwrap().position;
+    world.api.reflects(View::Executions, head, DEADLINE).await.unwrap();
     let page = PageRequest { cursor: None, limit: 10 };
     let executions = world.api.executions(ExecutionFilter::default(), page).await.unwrap();
     assert_eq!(executions.items.len(), 1, "it was stored");

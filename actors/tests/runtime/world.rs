@@ -8,11 +8,13 @@ use flexcore_actors::domain::ids::{CommandId, CorrelationId, ExecutionId, Positi
 use flexcore_actors::ports::clock::System;
 use flexcore_actors::ports::event_store::EventFilter;
 use flexcore_actors::ports::log_store::LogLine;
-use flexcore_actors::ports::{BoxFuture, Clock, EventStore, IdSource, LogStore, SnapshotStore};
+use flexcore_actors::ports::{BoxFuture, Clock, EventStore, IdSource, LogStore, ReadModels, SnapshotStore};
 use flexcore_actors::runtime::api::{Accepted, Api, ApiError, Command, CommandKind, Context};
 use flexcore_actors::runtime::node::{Node, Ports};
 use flexcore_actors::runtime::views::ExecutionView;
-use flexcore_actors::testkit::{MemorySnapshots, MemoryStore, MemorySubscriptions, integrity_ports};
+use flexcore_actors::testkit::{
+    MemoryReadModels, MemorySnapshots, MemoryStore, MemorySubscriptions, integrity_ports,
+};
 use serde_json::{Value, json};
 
 use crate::host::ScriptedHost;
@@ -70,13 +72,41 @@ impl World {
         clock: Arc<dyn Clock>,
         ids: Arc<dyn IdSource>,
     ) -> Self {
+        let read_models = Arc::new(MemoryReadModels::default());
+        Self::made_of(store, edge, snapshots, read_models, clock, ids).await
+    }
+
+    /// A node on a store that may already hold something, with read models that may too.
+    pub async fn with_models(store: Arc<MemoryStore>, read_models: Arc<dyn ReadModels>) -> Self {
+        let edge = Arc::clone(&store) as Arc<dyn EventStore>;
+        let snapshots = Arc::new(MemorySnapshots::default());
+        Self::made_of(store, edge, snapshots, read_models, Arc::new(System), Arc::new(System)).await
+    }
+
+    async fn made_of(
+        store: Arc<MemoryStore>,
+        edge: Arc<dyn EventStore>,
+        snapshots: Arc<dyn SnapshotStore>,
+        read_models: Arc<dyn ReadModels>,
+        clock: Arc<dyn Clock>,
+        ids: Arc<dyn IdSource>,
+    ) -> Self {
         let (host, logs) = (Arc::new(ScriptedHost::default()), Arc::new(NoLogs));
         let integrity = integrity_ports(Arc::clone(&edge));
         // empty in each life: what a subscription did before its checkpoint was lost comes again
         let subscriptions = Arc::new(MemorySubscriptions::new(Arc::clone(&clock)));
         let programs = Arc::clone(&host) as _;
-        let ports =
-            Ports { store: edge, snapshots, subscriptions, host: programs, logs, integrity, clock, ids };
+        let ports = Ports {
+            store: edge,
+            read_models,
+            snapshots,
+            subscriptions,
+            host: programs,
+            logs,
+            integrity,
+            clock,
+            ids,
+        };
         let node = Node::start("n1", ports).await.unwrap();
         let api = node.api();
         Self { store, host, node, api }

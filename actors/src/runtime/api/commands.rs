@@ -182,7 +182,7 @@ fn target(command: &Command) -> Option<(String, StreamId)> {
         Category::Pipeline => StreamId::pipeline(&id.parse().ok()?),
         Category::Plugin => StreamId::plugin(&id.parse().ok()?),
         Category::Execution => StreamId::execution(id.parse().ok()?),
-        Category::External => return None,
+        Category::External | Category::Audit => return None,
     };
     Some((id.to_owned(), stream))
 }

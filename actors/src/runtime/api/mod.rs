@@ -5,6 +5,7 @@ mod commands;
 mod definitions;
 mod feeds;
 mod integrity;
+mod lists;
 mod project;
 mod queries;
 mod replay;
@@ -224,6 +225,19 @@ pub struct ExecutionFilter {
     /// Queued at or after.
     pub from: Option<Timestamp>,
     /// Queued before.
+    pub to: Option<Timestamp>,
+}
+
+/// Which requests the audit log's list holds; all given conditions must hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AuditFilter {
+    /// By this actor.
+    pub actor: Option<String>,
+    /// `accepted` or `refused`.
+    pub outcome: Option<String>,
+    /// Recorded at or after.
+    pub from: Option<Timestamp>,
+    /// Recorded before.
     pub to: Option<Timestamp>,
 }
 

@@ -1,5 +1,5 @@
-//! Queries of the contract. One resource is read from its aggregate and reflects every acknowledged command; lists
-//! go through the streams of the store, a page at a time.
+//! Queries of the contract about one resource, which is read from its aggregate and reflects every acknowledged
+//! command; about the log, the actors and the node. Lists are in `lists.rs`.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -16,18 +16,14 @@ use super::super::views::{
 };
 use super::commands::{not_found, refused};
 use super::project::{self, ExecutionContext};
-use super::{Api, ApiError, EventQuery, ExecutionFilter, PageRequest};
+use super::{Api, ApiError, EventQuery};
 use crate::domain::aggregate::Aggregate;
-use crate::domain::execution::Execution;
-use crate::domain::ids::{Category, CorrelationId, ExecutionId, Name, Position, StreamId, Version};
+use crate::domain::ids::{Category, ExecutionId, Name, Position, StreamId, Version};
 use crate::domain::pipeline::Pipeline;
 use crate::domain::plugin::Plugin;
 use crate::limits::RECOVERY_PAGE;
-use crate::ports::event_store::{StoreError, StreamOrder};
+use crate::ports::event_store::StoreError;
 use crate::ports::log_store::LogLine;
-
-/// Streams looked at for one page of a filtered list: a page may be shorter than its limit and still have a next.
-const SCAN: usize = 2_000;
 
 impl Api {
     /// One pipeline.
@@ -37,17 +33,6 @@ impl Api {
     pub async fn pipeline(&self, name: &Name) -> Result<PipelineView, ApiError> {
         let state = self.read_pipeline(name).await?;
         project::pipeline(&state).ok_or_else(|| not_found("pipeline", name.as_str()))
-    }
-
-    /// Pipelines by name.
-    ///
-    /// # Errors
-    /// When the cursor is none of ours, or the store is away.
-    pub async fn pipelines(&self, page: PageRequest) -> Result<Page<PipelineView>, ApiError> {
-        self.list(&self.services.pipelines, &page, StreamOrder::Ascending, |_, state| {
-            project::pipeline(state)
-        })
-        .await
     }
 
     /// The revisions of a pipeline, oldest first.
@@ -88,18 +73,6 @@ impl Api {
             .ok_or_else(|| not_found("plugin", name.as_str()))
     }
 
-    /// Plugins by name.
-    ///
-    /// # Errors
-    /// When the cursor is none of ours, or the store is away.
-    pub async fn plugins(&self, page: PageRequest) -> Result<Page<PluginView>, ApiError> {
-        let now = self.services.shared.clock.now();
-        self.list(&self.services.plugins, &page, StreamOrder::Ascending, |_, state| {
-            project::plugin(state, now)
-        })
-        .await
-    }
-
     /// One execution, live while it runs.
     ///
     /// # Errors
@@ -115,36 +88,6 @@ impl Api {
             project::execution(&state, &ExecutionContext { id, correlation_id, position, live })
         });
         view.ok_or_else(|| not_found("execution", &id.to_string()))
-    }
-
-    /// Executions, newest first.
-    ///
-    /// # Errors
-    /// When the cursor is none of ours, or the store is away.
-    pub async fn executions(
-        &self,
-        filter: ExecutionFilter,
-        page: PageRequest,
-    ) -> Result<Page<ExecutionView>, ApiError> {
-        let (live, position) =
-            (Arc::clone(&self.services.live), self.services.shared.committer.metrics().position());
-        let view = |stream: &StreamId, state: &Execution| {
-            let id = stream.id().parse().ok()?;
-            let correlation_id = CorrelationId(uuid::Uuid::nil());
-            let view =
-                project::execution(state, &ExecutionContext { id, correlation_id, position, live: &live })?;
-            filter.admits(&view).then_some(view)
-        };
-        let mut page = self.list(&self.services.executions, &page, StreamOrder::Descending, view).await?;
-        for item in &mut page.items {
-            let last = Version(item.version.0.saturating_sub(1));
-            let stream = StreamId::execution(item.id);
-            let last = self.services.shared.store.read_stream(&stream, last, 1).await.map_err(store_away)?;
-            if let Some(event) = last.first() {
-                (item.correlation_id, item.position) = (event.origin.correlation_id, event.position);
-            }
-        }
-        Ok(page)
     }
 
     /// Waits until the execution has ended, or until `timeout`; returns its view either way.
@@ -220,7 +163,7 @@ impl Api {
                 let runner = self.tree.runners.release(&format!("runner-{}", stream.id())).await;
                 self.services.executions.release(stream).await || runner
             }
-            Category::External => false,
+            Category::External | Category::Audit => false,
         }
     }
 
@@ -249,6 +192,7 @@ impl Api {
             ready: store.error.is_none() && !draining,
             dependencies: [("event_store", store)].into(),
             metrics: self.metrics(),
+            projections: self.projections(),
         }
     }
 
@@ -299,33 +243,6 @@ impl Api {
         directory.read(stream).await.map_err(|error| refused(error, A::CATEGORY.as_str(), stream.id()))
     }
 
-    async fn list<A: Aggregate, V>(
-        &self,
-        directory: &Directory<A>,
-        page: &PageRequest,
-        order: StreamOrder,
-        view: impl Fn(&StreamId, &A) -> Option<V>,
-    ) -> Result<Page<V>, ApiError> {
-        let mut after = page.cursor.as_deref().map(|cursor| read_cursor(cursor, A::CATEGORY)).transpose()?;
-        let (mut items, mut scanned) = (Vec::new(), 0);
-        loop {
-            let wanted = page.limit - items.len();
-            let streams = self.services.shared.store.list_streams(A::CATEGORY, after.as_ref(), order, wanted);
-            let streams = streams.await.map_err(store_away)?;
-            let exhausted = streams.len() < wanted;
-            scanned += streams.len();
-            for stream in streams {
-                let state = self.read(directory, &stream).await?;
-                items.extend(view(&stream, &state));
-                after = Some(stream);
-            }
-            if exhausted || items.len() >= page.limit || scanned >= SCAN {
-                let next = after.filter(|_| !exhausted).map(|stream| stream.id().to_owned());
-                return Ok(self.page(items, next));
-            }
-        }
-    }
-
     async fn all_events(&self, stream: &StreamId) -> Result<Vec<EventView>, ApiError> {
         let (mut events, mut after) = (Vec::new(), Version(0));
         loop {
@@ -369,23 +286,6 @@ impl Api {
             children: Vec::new(),
         }
     }
-}
-
-impl ExecutionFilter {
-    fn admits(&self, view: &ExecutionView) -> bool {
-        let same = |wanted: &Option<String>, found: &str| wanted.as_ref().is_none_or(|w| w == found);
-        same(&self.status, view.status)
-            && same(&self.kind, view.kind)
-            && self.pipeline.as_ref().is_none_or(|name| view.pipeline.as_ref() == Some(name))
-            && self.plugin.as_ref().is_none_or(|name| view.plugin.as_ref() == Some(name))
-            && self.from.is_none_or(|from| view.queued_at >= from)
-            && self.to.is_none_or(|to| view.queued_at < to)
-    }
-}
-
-fn read_cursor(cursor: &str, category: Category) -> Result<StreamId, ApiError> {
-    let stream = format!("{}-{cursor}", category.as_str()).parse();
-    stream.map_err(|_| ApiError::Malformed("cursor: not one that a page named as its next_cursor".to_owned()))
 }
 
 pub(super) fn store_away(error: StoreError) -> ApiError {

@@ -1,0 +1,285 @@
+//! The actor of one projection: a step at a time, each a message to itself, so that it can be ended in between.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr};
+
+use super::Parts;
+use super::lane::Lane;
+use super::pages::Pages;
+use crate::domain::event::RecordedEvent;
+use crate::domain::ids::Position;
+use crate::domain::projection::{Projection, fold, keys};
+use crate::limits::{PROJECTION_PAUSE, PROJECTION_POLL, REBUILD_SLICE, SWEEP_ROWS};
+use crate::ports::event_store::{EventFilter, StoreError};
+use crate::ports::read_models::{Advance, Advanced, Progress, Projected};
+
+use super::super::inspect::Probe;
+
+/// What a projector is told: to go on.
+pub(super) struct GoOn;
+
+/// Fills the rows of one view.
+pub(super) struct Projector<P> {
+    parts: Parts,
+    pages: Arc<Pages>,
+    lane: Arc<Lane>,
+    probe: Arc<Probe>,
+    projection: PhantomData<fn() -> P>,
+}
+
+/// What the projector knows; all of it is in the store too.
+#[derive(Default)]
+pub(super) struct State {
+    /// As the store said last; `None` asks it again.
+    known: Option<Projected>,
+    /// Whether there may be rows of replaced generations.
+    leftovers: bool,
+}
+
+/// Whether there is more to do at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    AtOnce,
+    Wait,
+}
+
+/// Why a step ended early.
+#[derive(Debug, thiserror::Error)]
+enum StepError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Unreadable(#[from] crate::domain::projection::Unreadable),
+}
+
+impl<P: Projection> Projector<P> {
+    pub(super) fn new(parts: Parts, pages: Arc<Pages>, lane: Arc<Lane>, probe: Arc<Probe>) -> Self {
+        Self { parts, pages, lane, probe, projection: PhantomData }
+    }
+
+    pub(super) async fn spawn(self, supervisor: ActorCell) -> Result<ActorCell, SpawnErr> {
+        let probe = Arc::clone(&self.probe);
+        let (actor, _) = Actor::spawn_linked(None, self, (), supervisor).await?;
+        probe.enqueued();
+        actor.cast(GoOn).unwrap_or_default();
+        Ok(actor.get_cell())
+    }
+
+    /// One step: a page of the live rows, a while of what is being built, a chunk of what was replaced.
+    async fn step(&self, state: &mut State) -> Result<Next, StepError> {
+        // whatever ends the step early, the store is asked again
+        let mut known = match state.known.take().filter(|_| !self.lane.take_change()) {
+            Some(known) => known,
+            None => self.look().await?,
+        };
+        let mut next = Next::Wait;
+        if known.shape == P::SHAPE {
+            let page = self.pages.after(known.live.position).await?;
+            if let Some(last) = page.events().last() {
+                let Some(moved) = self.store_page(page.events(), known.live).await? else {
+                    return Ok(Next::AtOnce);
+                };
+                known.live = moved;
+                self.lane.reflects(last.recorded_at);
+                next = Next::AtOnce;
+            }
+        }
+        if let Some((building, _)) = known.building.filter(|(_, shape)| *shape == P::SHAPE) {
+            let Some(rebuilt) = self.build(building).await? else { return Ok(Next::AtOnce) };
+            known.building = Some((rebuilt, P::SHAPE));
+            next = Next::AtOnce;
+            if rebuilt.position >= known.live.position && self.swap(&known).await? {
+                state.leftovers = true;
+                return Ok(Next::AtOnce);
+            }
+        }
+        if state.leftovers {
+            state.leftovers = self.parts.models.sweep(P::VIEW, SWEEP_ROWS).await? == SWEEP_ROWS;
+            next = if state.leftovers { Next::AtOnce } else { next };
+        }
+        self.lane.show(&known);
+        state.known = Some(known);
+        Ok(next)
+    }
+
+    /// What the store says, after it was made fit for this program: rows of another history are begun anew, rows of
+    /// an earlier shape are rebuilt beside.
+    async fn look(&self) -> Result<Projected, StepError> {
+        let models = &self.parts.models;
+        let mut known = models.open(P::VIEW, P::SHAPE).await?;
+        let building = known.building.map(|(building, _)| building);
+        for progress in [Some(known.live), building].into_iter().flatten() {
+            if !self.of_this_history(progress).await? {
+                tracing::warn!(
+                    projection = P::VIEW.as_str(),
+                    position = progress.position.0,
+                    "the read model was made from other events and is begun anew"
+                );
+                known = models.reset(P::VIEW, P::SHAPE).await?;
+                break;
+            }
+        }
+        let built_for = known.building.map(|(_, shape)| shape);
+        if known.shape < P::SHAPE && built_for.is_none_or(|shape| shape < P::SHAPE) {
+            tracing::info!(
+                projection = P::VIEW.as_str(),
+                from = known.shape,
+                to = P::SHAPE,
+                "the read model is rebuilt in its new shape"
+            );
+            known = models.begin_rebuild(P::VIEW, P::SHAPE).await?;
+        }
+        self.lane.show(&known);
+        Ok(known)
+    }
+
+    /// Whether the log still holds the event that the rows ended with: a store that was restored from a copy does not.
+    async fn of_this_history(&self, progress: Progress) -> Result<bool, StoreError> {
+        let Some(last_event) = progress.last_event else { return Ok(true) };
+        let before = Position(progress.position.0.saturating_sub(1));
+        let found = self.parts.store.read_all(before, 1, &EventFilter::default()).await?;
+        Ok(found.first().is_some_and(|event| event.id == last_event))
+    }
+
+    /// Builds on for a while; `None` when another projector was faster.
+    async fn build(&self, from: Progress) -> Result<Option<Progress>, StepError> {
+        let (mut at, began) = (from, Instant::now());
+        while began.elapsed() < REBUILD_SLICE && !self.parts.draining.is_cancelled() {
+            let events = self.pages.read(at.position).await?;
+            if events.is_empty() {
+                break;
+            }
+            match self.store_page(&events, at).await? {
+                Some(moved) => at = moved,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(at))
+    }
+
+    /// Folds a page into the rows of a generation; `None` when another projector was faster.
+    async fn store_page(
+        &self,
+        events: &[RecordedEvent],
+        from: Progress,
+    ) -> Result<Option<Progress>, StepError> {
+        let Some(last) = events.last() else { return Ok(Some(from)) };
+        let (position, last_event) = (last.position, last.id);
+        let keys = keys::<P>(events);
+        let stored = match keys.is_empty() {
+            true => Vec::new(),
+            false => self.parts.models.load(P::VIEW, from.generation, &keys).await?,
+        };
+        let changes = fold::<P>(events, &stored)?;
+        let advance = Advance {
+            view: P::VIEW,
+            from,
+            position,
+            last_event,
+            upserts: changes.upserts,
+            deletes: changes.deletes,
+        };
+        match self.parts.models.advance(&advance).await? {
+            Advanced::Yes => {
+                self.lane.park(&changes.parked);
+                self.lane.folded(events.len());
+                Ok(Some(Progress { generation: from.generation, position, last_event: Some(last_event) }))
+            }
+            Advanced::Superseded => Ok(None),
+        }
+    }
+
+    /// Lets what was built replace the live rows.
+    async fn swap(&self, known: &Projected) -> Result<bool, StepError> {
+        let Some((building, _)) = known.building else { return Ok(false) };
+        let swapped = self.parts.models.swap(P::VIEW, building.generation).await? == Advanced::Yes;
+        if swapped {
+            tracing::info!(
+                projection = P::VIEW.as_str(),
+                position = building.position.0,
+                "the read model was replaced by the one rebuilt"
+            );
+        }
+        Ok(swapped)
+    }
+
+    /// Waits for news of the log, for an operator's word, or for the end.
+    async fn wait(&self, state: &mut State) {
+        // rows that stand still, because a newer program's take their place, wait for no events
+        let after = if self.lane.frozen() { Position(u64::MAX) } else { self.lane.position() };
+        let mut head = self.parts.store.head_changes();
+        tokio::select! {
+            _ = head.wait_for(|head| *head > after) => {}
+            () = self.lane.woken() => {}
+            () = self.parts.draining.cancelled() => {}
+            // another node's projector may have moved on, and an operator may have asked it for a rebuild
+            () = tokio::time::sleep(PROJECTION_POLL) => state.known = None,
+        }
+    }
+
+    async fn pause(&self, pause: Duration) {
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = self.parts.draining.cancelled() => {}
+        }
+    }
+
+    /// What cannot be read is rebuilt; an outage is waited out here: it is not the actor's failure. Anything else is.
+    async fn recover(&self, error: StepError) -> Result<(), ActorProcessingErr> {
+        match &error {
+            StepError::Store(store) if store.retryable() => {
+                tracing::warn!(
+                    projection = P::VIEW.as_str(),
+                    error = &error as &dyn std::error::Error,
+                    "a projection waits for its store"
+                );
+                self.pause(PROJECTION_PAUSE).await;
+                Ok(())
+            }
+            StepError::Unreadable(unreadable) => {
+                tracing::error!(
+                    error = unreadable as &dyn std::error::Error,
+                    "a read model that cannot be read is begun anew"
+                );
+                self.parts.models.reset(P::VIEW, P::SHAPE).await?;
+                Ok(())
+            }
+            StepError::Store(_) => Err(error.into()),
+        }
+    }
+}
+
+impl<P: Projection> Actor for Projector<P> {
+    type Msg = GoOn;
+    type State = State;
+    type Arguments = ();
+
+    async fn pre_start(&self, _: ActorRef<GoOn>, (): ()) -> Result<State, ActorProcessingErr> {
+        Ok(State { known: None, leftovers: true })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<GoOn>,
+        GoOn: GoOn,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        let stepped = {
+            let _busy = self.probe.busy();
+            self.step(state).await
+        };
+        match stepped {
+            Ok(Next::AtOnce) => {}
+            Ok(Next::Wait) => self.wait(state).await,
+            Err(error) => self.recover(error).await?,
+        }
+        if !self.parts.draining.is_cancelled() {
+            self.probe.enqueued();
+            myself.cast(GoOn)?;
+        }
+        Ok(())
+    }
+}
