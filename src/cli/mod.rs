@@ -34,11 +34,11 @@ mod serve;
 mod sse;
 mod subscriptions;
 mod table;
-mod verify;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
+mod verify;
 mod wire;
 
 use std::process::ExitCode;

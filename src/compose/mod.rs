@@ -1,7 +1,7 @@
 //! Puts a node together from its parts: the one place that names two adapters, and never more than their making.
 
-pub(crate) mod integrity;
 pub mod at_rest;
+pub(crate) mod integrity;
 mod launch; // nothing but conversions between the plugin host and the launcher
 mod locks;
 pub mod migrations;

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::super::integrity::tree::{SealedTree, TreeError};
 use super::super::integrity::views::{
-    CheckpointView, ConsistencyView, DirectoryView, HashView, InclusionView, IntegrityView, KeyView, VerificationView,
+    CheckpointView, ConsistencyView, DirectoryView, HashView, InclusionView, IntegrityView, KeyView,
+    VerificationView,
 };
 use super::super::integrity::{Busy, Work};
 use super::queries::store_away;
@@ -75,7 +76,8 @@ impl Api {
     /// When there was none since the node started.
     pub async fn verification(&self, patience: Duration) -> Result<VerificationView, ApiError> {
         let latest = self.services.verifications.latest();
-        let latest = latest.ok_or_else(|| ApiError::NotFound { kind: "verification", id: "latest".to_owned() })?;
+        let latest =
+            latest.ok_or_else(|| ApiError::NotFound { kind: "verification", id: "latest".to_owned() })?;
         latest.wait(patience).await;
         Ok(latest.view())
     }

@@ -95,7 +95,8 @@ impl Verifications {
 async fn run(this: Arc<Verification>, work: Work) {
     // also when this task is torn down: nobody may wait for it for ever
     let ended = Ended { this: &this, clock: &*work.clock };
-    let trusted = work.ports.signer.trusted().into_iter().map(|trusted| (trusted.key, trusted.until)).collect();
+    let trusted =
+        work.ports.signer.trusted().into_iter().map(|trusted| (trusted.key, trusted.until)).collect();
     let subject = Subject {
         events: &*work.events,
         integrity: &*work.ports.store,
@@ -111,7 +112,8 @@ async fn run(this: Arc<Verification>, work: Work) {
     };
     match &verdict {
         Ok(Verdict { fault: Some(fault), .. }) => {
-            let (stream, position) = (fault.stream.as_ref().map(ToString::to_string), fault.position.map(|p| p.0));
+            let (stream, position) =
+                (fault.stream.as_ref().map(ToString::to_string), fault.position.map(|p| p.0));
             tracing::error!(%fault, stream, position, "integrity alarm: the store does not verify");
         }
         Ok(Verdict { counts, .. }) => tracing::info!(events = counts.events, "the store verifies"),

@@ -166,7 +166,10 @@ impl Run<'_> {
     fn bounds(&mut self, state: &LogState) -> Result<(), Fault> {
         let sealed = state.sealed.as_ref().map_or(0, |sealed| sealed.size);
         let last = state.position.0;
-        let cut = |size, source| Fault { position: Some(Position(last + 1)), ..Fault::of(FaultKind::Cut { size, source }) };
+        let cut = |size, source| Fault {
+            position: Some(Position(last + 1)),
+            ..Fault::of(FaultKind::Cut { size, source })
+        };
         if let Some(stored) = state.sealed.as_ref().filter(|stored| stored.size > last) {
             self.verifier.believe(&stored.note, Source::Inside)?;
             return Err(cut(sealed, Source::Inside));
@@ -190,8 +193,13 @@ impl Run<'_> {
                 return self.cut_off(state).await;
             }
             for event in &page {
-                self.verifier.event(event)?;
-                self.checkpoints().await?;
+                match self.verifier.event(event) {
+                    Ok(()) => self.checkpoints().await?,
+                    Err(fault) if matches!(fault.kind, FaultKind::Gap(_)) => {
+                        return self.missing(fault, state).await;
+                    }
+                    Err(fault) => return Err(fault.into()),
+                }
             }
             self.progress.position.store(self.verifier.position().0, Relaxed);
         }
@@ -235,17 +243,35 @@ impl Run<'_> {
         persist(|| self.subject.events.read_all(after, limit, &filter)).await
     }
 
-    /// The log's record says that there are more events. The records of streams may say which.
+    /// The log's record says that there are more events.
     async fn cut_off(&mut self, state: &LogState) -> Result<(), End> {
         let position = Some(Position(self.verifier.position().0 + 1));
-        let kind = FaultKind::LogEnd(state.position);
+        let end = Fault::of(FaultKind::LogEnd(state.position));
+        self.missing(Fault { position, until: Some(state.position), ..end }, state).await
+    }
+
+    /// An event is missing: those that follow, or the records of streams, say which.
+    async fn missing(&mut self, fault: Fault, state: &LogState) -> Result<(), End> {
+        let mut after = self.verifier.position();
+        loop {
+            let page = self.page(after, state.position).await?;
+            for event in &page {
+                if let Some((stream, version)) = self.verifier.find_missing(event) {
+                    return Err(Fault { stream: Some(stream), version: Some(version), ..fault }.into());
+                }
+            }
+            match page.last() {
+                Some(last) => after = last.position,
+                None => break,
+            }
+        }
         let told = match self.stream_ends().await {
             Ok(()) => self.verifier.streams_ended().err(),
             Err(End::Fault(fault)) => Some(*fault),
             Err(error) => return Err(error),
         };
         let (stream, version) = told.map_or((None, None), |fault| (fault.stream, fault.version));
-        Err(Fault { kind, stream, version, position, until: Some(state.position) }.into())
+        Err(Fault { stream, version, ..fault }.into())
     }
 
     /// The records of all streams.
@@ -318,7 +344,8 @@ impl Run<'_> {
         self.inside.after = stored.size;
         let checkpoint = self.verifier.believe(&stored.note, Source::Inside)?;
         if (checkpoint.size, checkpoint.root) != (stored.size, stored.root) {
-            let why = format!("the record over {} events has another size or root than its note", stored.size);
+            let why =
+                format!("the record over {} events has another size or root than its note", stored.size);
             return Err(Fault::of(FaultKind::Checkpoint { source: Source::Inside, why }).into());
         }
         Ok(Some(self.inside.next.insert(checkpoint).size))
@@ -359,9 +386,7 @@ fn unreadable(error: StoreError, after: Position) -> End {
 }
 
 /// Reads again while the store is away, with a bound.
-async fn persist<'a, T>(
-    read: impl Fn() -> BoxFuture<'a, Result<T, StoreError>>,
-) -> Result<T, StoreError> {
+async fn persist<'a, T>(read: impl Fn() -> BoxFuture<'a, Result<T, StoreError>>) -> Result<T, StoreError> {
     let mut pause: Duration = VERIFY_RETRY_PAUSE;
     for _ in 0..VERIFY_RETRIES {
         match read().await {

@@ -134,7 +134,7 @@ impl Verifier {
         let place = Place::of(event);
         let expected = Position(self.tree.size() + 1);
         if event.position != expected {
-            return Err(Fault { position: Some(expected), ..Fault::at(FaultKind::Gap(expected), &place) });
+            return Err(Fault { position: Some(expected), ..Fault::of(FaultKind::Gap(expected)) });
         }
         let key = stream_key(&event.stream);
         let before = self.streams.get(&key).copied();
@@ -164,6 +164,19 @@ impl Verifier {
         self.commit(event, computed.leaf, place);
         self.counts.events += 1;
         Ok(())
+    }
+
+    /// Looks at an event behind one that is missing, without verifying it: the stream and version that must have been
+    /// there, as soon as they show.
+    pub fn find_missing(&mut self, event: &RecordedEvent) -> Option<(StreamId, Version)> {
+        let key = stream_key(&event.stream);
+        let last = self.streams.get(&key).map_or(Version(0), |chain| chain.version);
+        if event.version.0 > last.0 + 1 {
+            return Some((event.stream.clone(), Version(last.0 + 1)));
+        }
+        let (version, leaf, position) = (event.version, event.hashes.leaf, event.position);
+        self.streams.insert(key, Chain { version, leaf, position, recorded: false });
+        None
     }
 
     fn commit(&mut self, event: &RecordedEvent, leaf: LeafHash, place: Place) {
