@@ -79,6 +79,9 @@ pub enum Unfit {
         "the store lacks migration {0} and has later ones; use the flexcore that migrated it, or restore a backup"
     )]
     LeftOut(String),
+    /// It lacks a migration, and is only to be read.
+    #[error("the store lacks migration {0}; apply it with: flexcore migrate")]
+    Pending(String),
 }
 
 /// Compares a store's history with the known migrations; the answer is in the order of their versions.
@@ -123,6 +126,18 @@ pub fn check(migrations: &[Migration]) -> Result<(), Unfit> {
         }
     }
     Ok(())
+}
+
+/// Whether this program may use the store as it is, without migrating it.
+///
+/// # Errors
+/// With the first migration that speaks against it.
+pub fn check_current(migrations: &[Migration]) -> Result<(), Unfit> {
+    check(migrations)?;
+    match migrations.iter().find(|migration| migration.state == State::Pending) {
+        Some(pending) => Err(Unfit::Pending(format!("V{} {}", pending.version, pending.name))),
+        None => Ok(()),
+    }
 }
 
 fn version(migration: &refinery::Migration) -> u32 {

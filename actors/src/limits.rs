@@ -141,6 +141,19 @@ pub const SEAL_PAGE: u64 = 8_192;
 /// follows at once.
 pub const SEAL_EVENTS: u64 = 1 << 18;
 
+/// Events of a verification's page at most.
+pub const VERIFY_PAGE: usize = 1_000;
+/// Payload bytes of a verification's page, roughly: longer ones make the next page shorter.
+pub const VERIFY_PAGE_BYTES: usize = 4 << 20;
+/// Checkpoints that a verification reads in one go.
+pub const VERIFY_CHECKPOINTS: usize = 1_000;
+/// Records of streams that a verification reads in one go.
+pub const VERIFY_STREAMS: usize = 1_000;
+/// How often a verification reads again while the store is away.
+pub const VERIFY_RETRIES: u32 = 6;
+/// The first pause before it reads again; doubled after each.
+pub const VERIFY_RETRY_PAUSE: Duration = Duration::from_millis(200);
+
 /// Events that a projector folds and stores in one transaction.
 pub const PROJECTION_PAGE: usize = 1_000;
 /// How often an idle projector asks its store what others have done to it.

@@ -94,6 +94,11 @@ pub enum Command {
         after_help = "Examples:\n  flexcore integrity keygen --file /keys/flexcore --name example.com/flexcore\n  flexcore integrity public > trusted-keys\n  flexcore integrity rotate"
     )]
     Integrity(IntegrityCommand),
+    /// Check that no event was changed, removed, added or moved: a running node, an export, or a store at rest
+    #[command(
+        after_help = "Examples:\n  flexcore verify\n  flexcore verify --data-dir ./flexcore-data --public-key trusted-keys --checkpoints /mnt/worm/checkpoints\n  flexcore verify --file events.jsonl --public-key trusted-keys\n\nExit 0 only if the log is intact, else 1 and the first bad stream and version."
+    )]
+    Verify(VerifyArgs),
     /// Check something without running it
     #[command(subcommand)]
     Check(CheckCommand),
@@ -263,12 +268,35 @@ impl StoreArgs {
     }
 }
 
+/// `verify`
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// An export, instead of a node
+    #[arg(long, value_name = "EXPORT", conflicts_with_all = ["data_dir", "database_url"])]
+    pub file: Option<PathBuf>,
+    /// The public keys to believe, as flexcore integrity public prints them; by default those of the configuration's key
+    /// file
+    #[arg(long, value_name = "FILE")]
+    pub public_key: Option<PathBuf>,
+    /// A directory of checkpoints that were copied outside; by default the configuration's
+    #[arg(long, value_name = "DIR")]
+    pub checkpoints: Option<PathBuf>,
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// Lines for people, or JSON
+    #[arg(long, short = 'o', value_enum, default_value = "table")]
+    pub output: Format,
+}
+
 /// `migrate`
 #[derive(Debug, Args)]
 pub struct MigrateArgs {
     /// What to do instead of applying.
     #[command(subcommand)]
     pub command: Option<MigrateCommand>,
+    /// Then let this role of PostgreSQL run a node on the store: it may read, and write by the store's functions alone
+    #[arg(long, value_name = "ROLE")]
+    pub grant_to: Option<String>,
     #[command(flatten)]
     pub store: StoreArgs,
     /// Lines for people, or JSON

@@ -23,19 +23,19 @@ pub fn integrity(terminal: &mut Terminal, command: IntegrityCommand) -> Result<(
         IntegrityCommand::Keygen { name, file } => {
             let name = name.map(KeyName::new).transpose().map_err(|e| Failure::usage(e.to_string()))?;
             let path = path(file)?;
-            let key = generate(&path, name).map_err(failure)?;
+            let key = generate(&path, name).map_err(key_failure)?;
             terminal.note(&format!("the private key is in {}: keep it from others", path.display()));
             terminal.line(&key.to_string())
         }
         IntegrityCommand::Rotate(file) => {
-            let key = rotate(&path(file)?).map_err(failure)?;
+            let key = rotate(&path(file)?).map_err(key_failure)?;
             terminal.note(
                 "restart the node: its next checkpoint is signed by both keys, those after by the new one",
             );
             terminal.line(&key.to_string())
         }
         IntegrityCommand::Public(file) => {
-            let keys = KeyFile::open(&path(file)?, false).map_err(failure)?;
+            let keys = KeyFile::open(&path(file)?, false).map_err(key_failure)?;
             keys.trusted().iter().try_for_each(|key| terminal.line(&key.to_string()))
         }
     }
@@ -51,7 +51,7 @@ fn path(args: KeyFileArgs) -> Result<PathBuf, Failure> {
     }
 }
 
-fn failure(error: KeyError) -> Failure {
+pub(super) fn key_failure(error: KeyError) -> Failure {
     let KeyError::File { source, .. } = &error else { return Failure::failed(error.to_string()) };
     let message = format!("{error}: {source}");
     match source.kind() {

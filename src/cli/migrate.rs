@@ -8,7 +8,7 @@ use crate::compose::migrations;
 use crate::config::Config;
 use crate::schema::{self, Migration, State, Unfit};
 
-use super::args::{MigrateArgs, MigrateCommand};
+use super::args::{MigrateArgs, MigrateCommand, StoreArgs};
 use super::check::load_config;
 use super::failure::{Exit, Failure};
 use super::output::{Format, Terminal};
@@ -20,19 +20,34 @@ use super::table::Table;
 /// A wrong configuration, a store that cannot be reached ([`Exit::Unavailable`]) or must not be used by this version
 /// ([`Exit::Conflict`]); for `status` also pending migrations ([`Exit::Failed`]).
 pub async fn migrate(terminal: &mut Terminal, args: MigrateArgs) -> Result<(), Failure> {
-    let loaded = load_config(args.store.config.as_deref(), &args.store.flags())?;
+    let config = store_config(terminal, &args.store)?;
+    match args.command {
+        None => {
+            apply(terminal, &config, args.output).await?;
+            let Some(role) = args.grant_to else { return Ok(()) };
+            migrations::grant(&config, &role).await.map_err(|error| refused(&error))?;
+            terminal.note(&format!("role {role} may run a node, and change nothing else"));
+            Ok(())
+        }
+        Some(MigrateCommand::Status) => status(terminal, &config, args.output).await,
+    }
+}
+
+/// The configuration of the store at rest that flags name.
+///
+/// # Errors
+/// Every mistake of the configuration.
+pub(super) fn store_config(terminal: &mut Terminal, args: &StoreArgs) -> Result<Config, Failure> {
+    let loaded = load_config(args.config.as_deref(), &args.flags())?;
     for warning in &loaded.warnings {
         terminal.note(&format!("warning: {warning}"));
     }
     let mut config = loaded.config;
-    if args.store.data_dir.is_some() {
+    if args.data_dir.is_some() {
         // who names a data directory means the embedded store in it, whatever the configuration says
         config.database_url = None;
     }
-    match args.command {
-        None => apply(terminal, &config, args.output).await,
-        Some(MigrateCommand::Status) => status(terminal, &config, args.output).await,
-    }
+    Ok(config)
 }
 
 async fn apply(terminal: &mut Terminal, config: &Config, output: Format) -> Result<(), Failure> {
@@ -94,7 +109,7 @@ fn to_the_second(at: Timestamp) -> String {
 }
 
 /// The failure, with the exit code that says whether it may pass.
-fn refused(error: &anyhow::Error) -> Failure {
+pub(super) fn refused(error: &anyhow::Error) -> Failure {
     let unfit = error.chain().any(|cause| cause.is::<Unfit>());
     let away =
         error.chain().any(|cause| cause.downcast_ref::<StoreError>().is_some_and(StoreError::retryable));

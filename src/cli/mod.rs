@@ -38,6 +38,7 @@ mod table;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod verify;
 mod wire;
 
 use std::process::ExitCode;
@@ -82,6 +83,7 @@ async fn execute(cli: Cli, terminal: &mut Terminal) -> Result<(), Failure> {
         Command::Check(command) => check::check(terminal, command),
         Command::Integrity(command) => integrity::integrity(terminal, command),
         Command::Migrate(args) => migrate::migrate(terminal, args).await,
+        Command::Verify(args) => verify::verify(client, terminal, args).await,
         Command::Apply(args) => apply::apply(&client()?, terminal, args).await,
         Command::Run(args) => run::run(&client()?, terminal, args).await,
         Command::Exec(args) => run::exec(&client()?, terminal, args).await,

@@ -22,6 +22,11 @@ pub(crate) fn key_file(config: &Config, data_dir: &Path) -> (PathBuf, bool) {
     place(config.integrity_key_file.as_deref(), data_dir, KEY_FILE)
 }
 
+/// Where copies of checkpoints are, and whether they lie beside the store.
+pub(super) fn checkpoint_dir(config: &Config, data_dir: &Path) -> (PathBuf, bool) {
+    place(config.integrity_checkpoint_dir.as_deref(), data_dir, CHECKPOINT_DIR)
+}
+
 /// What the runtime seals with; makes a key when there is none.
 pub(super) fn ports(
     config: &Config,
@@ -31,7 +36,7 @@ pub(super) fn ports(
     let (path, beside_store) = key_file(config, data_dir);
     let signer =
         KeyFile::open_or_generate(&path, beside_store).context("integrity.key_file cannot be used")?;
-    let (path, beside_store) = place(config.integrity_checkpoint_dir.as_deref(), data_dir, CHECKPOINT_DIR);
+    let (path, beside_store) = checkpoint_dir(config, data_dir);
     let outside = CheckpointDirectory::open(&path, beside_store)
         .with_context(|| format!("integrity.checkpoint_dir {} cannot be used", path.display()))?;
     Ok(IntegrityPorts { store, signer: Arc::new(signer), outside: Arc::new(outside) })

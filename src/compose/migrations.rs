@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 
 use super::{EMBEDDED_STORE, locks, make_data_dir};
 use crate::config::Config;
@@ -35,6 +35,17 @@ pub async fn list(config: &Config) -> anyhow::Result<Vec<Migration>> {
         return PostgresStore::migrations(url.reveal()).await.context(NO_DATABASE);
     }
     embedded(&config.data_dir, |path| SqliteStore::migrations(path)).await
+}
+
+/// Lets a role of the database's server run a node, and nothing more.
+///
+/// # Errors
+/// When there is no such role, or the store is no PostgreSQL database of which the caller is the owner.
+pub async fn grant(config: &Config, role: &str) -> anyhow::Result<()> {
+    let Some(url) = &config.database_url else {
+        bail!("the embedded store knows no roles: name a PostgreSQL database with --database-url")
+    };
+    PostgresStore::grant(url.reveal(), role).await.context(NO_DATABASE)
 }
 
 /// Runs what blocks on a thread for it.

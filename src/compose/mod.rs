@@ -1,5 +1,6 @@
 //! Puts a node together from its parts: the one place that names two adapters, and never more than their making.
 
+pub mod at_rest;
 pub(crate) mod integrity;
 mod launch; // nothing but conversions between the plugin host and the launcher
 mod locks;

@@ -1,21 +1,28 @@
 //! `/integrity`: how the log is sealed, and proofs for whoever does not want to believe this node.
 
+use std::time::Duration;
+
 use flexcore_actors::domain::ids::Position;
 use http::StatusCode;
+use http::header::HeaderName;
 use warp::Filter;
 use warp::filters::BoxedFilter;
 
 use super::any_of;
+use super::limits::EXECUTE_WAIT;
 use super::problem::Problem;
 use super::query::Query;
-use super::reply::{Answer, Ctx, CtxFilter, json};
+use super::reply::{Answer, Ctx, CtxFilter, json, with_header, with_location};
+use super::table::BASE;
 
 /// The routes under `/integrity`.
 pub(super) fn routes(ctx: &CtxFilter) -> BoxedFilter<(Answer,)> {
     let get = |ctx: &CtxFilter| warp::get().and(ctx.clone());
     let state = warp::path::end().and(get(ctx)).then(state);
     let proof = warp::path!("proof").and(get(ctx)).then(proof);
-    warp::path("integrity").and(any_of!(state, proof)).boxed()
+    let start = warp::path!("verify").and(warp::post()).and(ctx.clone()).then(start_verification);
+    let progress = warp::path!("verify").and(get(ctx)).then(verification);
+    warp::path("integrity").and(any_of!(state, proof, start, progress)).boxed()
 }
 
 async fn state(ctx: Ctx) -> Answer {
@@ -29,6 +36,27 @@ async fn proof(ctx: Ctx) -> Answer {
         }
         Asked::Consistency { from, to } => json(StatusCode::OK, &ctx.api.consistency_proof(from, to).await?),
     }
+}
+
+/// Verifies the store and waits for the verdict as long as a request may; a longer verification goes on, and its
+/// progress is read from the same address.
+async fn start_verification(ctx: Ctx) -> Answer {
+    let begun = ctx.api.start_verification(&ctx.call.context()?)?;
+    let at_once = ctx.call.prefers_async();
+    let view = tokio::select! {
+        view = ctx.api.verification(if at_once { Duration::ZERO } else { EXECUTE_WAIT }) => view?,
+        () = ctx.call.shutdown.cancelled() => begun,
+    };
+    let status = if view.state == "running" { StatusCode::ACCEPTED } else { StatusCode::OK };
+    let mut response = json(status, &view)?;
+    if at_once {
+        response = with_header(response, HeaderName::from_static("preference-applied"), "respond-async");
+    }
+    Ok(with_location(response, &format!("{BASE}/integrity/verify")))
+}
+
+async fn verification(ctx: Ctx) -> Answer {
+    json(StatusCode::OK, &ctx.api.verification(Duration::ZERO).await?)
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -10,24 +10,24 @@ use std::time::{Duration, Instant};
 
 use flexcore_actors::domain::integrity::checkpoint::Checkpoint;
 use flexcore_actors::domain::integrity::note::{MAX_NOTE_BYTES, SignedNote};
-use flexcore_actors::ports::checkpoints::{OutsideError, Place, Published};
+use flexcore_actors::ports::checkpoints::{NotePage, NotePlace, OutsideError, Place, Published};
 use flexcore_actors::ports::{BoxFuture, OutsideCheckpoints};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::durable;
+use super::{durable, history};
 
-const LATEST: &str = "latest";
+pub(super) const LATEST: &str = "latest";
 const LOCK: &str = "lock";
-const SUFFIX: &str = ".checkpoints";
+pub(super) const SUFFIX: &str = ".checkpoints";
 const READABLE: u32 = 0o644;
 /// How long another node may hold the directory: it writes a few hundred bytes.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
 const LOCK_POLL: Duration = Duration::from_millis(10);
 /// What a line that signs begins with.
-const SIGNATURE: &str = "\u{2014} ";
+pub(super) const SIGNATURE: &str = "\u{2014} ";
 /// Lines of a checkpoint's text.
-const TEXT_LINES: usize = 3;
+pub(super) const TEXT_LINES: usize = 3;
 
 /// A directory of checkpoints.
 #[derive(Clone)]
@@ -46,6 +46,12 @@ impl CheckpointDirectory {
     pub fn open(path: &Path, beside_store: bool) -> Result<Self, OutsideError> {
         fs::create_dir_all(path).map_err(unavailable("make it"))?;
         Ok(Self { path: path.to_owned(), beside_store, known: Arc::default() })
+    }
+
+    /// A directory that is there, to be read.
+    #[must_use]
+    pub fn existing(path: &Path, beside_store: bool) -> Self {
+        Self { path: path.to_owned(), beside_store, known: Arc::default() }
     }
 
     fn latest_now(&self) -> Result<Option<String>, OutsideError> {
@@ -81,6 +87,11 @@ impl OutsideCheckpoints for CheckpointDirectory {
     fn latest(&self) -> BoxFuture<'_, Result<Option<String>, OutsideError>> {
         let this = self.clone();
         Box::pin(blocking(move || this.latest_now()))
+    }
+
+    fn notes(&self, from: NotePlace) -> BoxFuture<'_, Result<NotePage, OutsideError>> {
+        let path = self.path.clone();
+        Box::pin(blocking(move || history::page(&path, from)))
     }
 
     fn publish<'a>(&'a self, note: &'a str, at: Timestamp) -> BoxFuture<'a, Result<Published, OutsideError>> {
@@ -186,6 +197,6 @@ fn lock(directory: &Path) -> Result<File, OutsideError> {
     }
 }
 
-fn unavailable(operation: &'static str) -> impl Fn(io::Error) -> OutsideError {
+pub(super) fn unavailable(operation: &'static str) -> impl Fn(io::Error) -> OutsideError {
     move |source| OutsideError::Unavailable { operation, source }
 }

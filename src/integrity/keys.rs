@@ -233,13 +233,21 @@ fn load(path: &Path) -> Result<Keys, KeyError> {
 }
 
 fn load_former(path: &Path) -> Result<Vec<TrustedKey>, KeyError> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(file("read", path)(error)),
-    };
+    match read_trusted(path) {
+        Err(KeyError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        read => read,
+    }
+}
+
+/// Reads public keys from a file, one a line, as `flexcore integrity public` prints them: the key, and the size of the
+/// last checkpoint it signed, or `-` or nothing while it signs.
+///
+/// # Errors
+/// When the file cannot be read, or holds something else.
+pub fn read_trusted(path: &Path) -> Result<Vec<TrustedKey>, KeyError> {
+    let text = std::fs::read_to_string(path).map_err(file("read", path))?;
     let read = |line: &str| {
-        let (key, until) = line.split_once(' ')?;
+        let (key, until) = line.split_once(' ').unwrap_or((line, "-"));
         let until = if until == "-" { None } else { Some(until.parse().ok()?) };
         Some(TrustedKey { key: key.parse().ok()?, until })
     };

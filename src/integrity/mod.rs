@@ -3,9 +3,10 @@
 
 mod directory;
 mod durable;
+mod history;
 mod keys;
 #[cfg(test)]
 mod tests;
 
 pub use directory::CheckpointDirectory;
-pub use keys::{KeyError, KeyFile, generate, rotate};
+pub use keys::{KeyError, KeyFile, generate, read_trusted, rotate};

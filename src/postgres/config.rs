@@ -58,6 +58,13 @@ pub(super) fn common(mut config: Config) -> Result<Config, StoreError> {
     Ok(config)
 }
 
+/// What connections share that never write: any server will do, and it keeps them to it.
+pub(super) fn read_only(config: Config) -> Result<Config, StoreError> {
+    let mut config = with_options(&common(config)?, &[("default_transaction_read_only", "on")]);
+    config.target_session_attrs(TargetSessionAttrs::Any);
+    Ok(config)
+}
+
 /// Settings of reading connections.
 pub(super) fn reader(config: &Config) -> Config {
     with_options(config, &[("statement_timeout", &millis(READ_TIMEOUT))])

@@ -5,10 +5,11 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use deadpool_postgres::{ClientWrapper, Object};
-use flexcore_actors::domain::ids::Position;
+use flexcore_actors::domain::ids::{Position, StreamId, Version};
+use flexcore_actors::domain::integrity::leaf::LeafHash;
 use flexcore_actors::domain::integrity::merkle::{Hash, Tile};
 use flexcore_actors::ports::event_store::StoreError;
-use flexcore_actors::ports::integrity_store::{LogState, Seal, SealOutcome, StoredCheckpoint};
+use flexcore_actors::ports::integrity_store::{LogState, Seal, SealOutcome, StoredCheckpoint, StreamEnd};
 use flexcore_actors::ports::{BoxFuture, IntegrityStore};
 use tokio_postgres::{Error, Row};
 
@@ -45,6 +46,15 @@ impl IntegrityStore for PostgresStore {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<StoredCheckpoint>, StoreError>> {
         Box::pin(self.read("read checkpoints", async move |db| checkpoints(db, after, limit).await))
+    }
+
+    fn stream_ends<'a>(
+        &'a self,
+        after: Option<&'a StreamId>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<StreamEnd>, StoreError>> {
+        let read = async move |db: &ClientWrapper| stream_ends(db, after, limit).await;
+        Box::pin(self.read("read the records of streams", read))
     }
 
     fn seal(&self, seal: Arc<Seal>) -> BoxFuture<'_, Result<SealOutcome, StoreError>> {
@@ -99,6 +109,24 @@ async fn log_state(db: &ClientWrapper) -> Result<LogState, Error> {
         None => None,
     };
     Ok(LogState { position: Position(value::counter(&row, "position")?), digest, sealed })
+}
+
+async fn stream_ends(
+    db: &ClientWrapper,
+    after: Option<&StreamId>,
+    limit: usize,
+) -> Result<Vec<StreamEnd>, Error> {
+    let sql = "select name, head_version, leaf_hash from stream where name > $1 order by name limit $2";
+    let statement = db.prepare_cached(sql).await?;
+    let after = after.map_or("", StreamId::as_str);
+    let end = |row: &Row| {
+        Ok(StreamEnd {
+            stream: value::stream(row, "name")?,
+            version: Version(value::counter(row, "head_version")?),
+            leaf: LeafHash(value::digest(row, "leaf_hash")?),
+        })
+    };
+    db.query(&statement, &[&after, &value::rows(limit)]).await?.iter().map(end).collect()
 }
 
 async fn leaves(db: &ClientWrapper, indexes: Range<u64>) -> Result<Vec<Hash>, Error> {

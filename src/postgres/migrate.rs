@@ -7,7 +7,7 @@ use flexcore_actors::ports::event_store::StoreError;
 use tokio_postgres::{Client, Config, Row};
 
 use super::{error, session};
-use crate::schema::{self, Applied, Migration};
+use crate::schema::{self, Applied, Migration, State};
 
 mod embedded {
     //! The statements of `migrations/postgres`, embedded.
@@ -37,10 +37,25 @@ pub(super) async fn run(config: &Config) -> Result<Vec<Migration>, StoreError> {
     let before = compared(&client).await?;
     schema::check(&before)
         .map_err(|unfit| StoreError::Failed { operation: OPERATION, source: Box::new(unfit) })?;
+    if before.iter().all(|migration| migration.state == State::Applied) {
+        // also a role that may create nothing can run a node
+        return Ok(before);
+    }
     let run = embedded::migrations::runner().run_async(&mut client).await;
     run.map_err(|source| StoreError::Failed { operation: OPERATION, source: Box::new(source) })?;
     // the client is dropped here: its session ends and with it the lock
     Ok(before)
+}
+
+/// Lets a role run a node, and nothing more.
+pub(super) async fn grant(config: &Config, role: &str) -> Result<(), StoreError> {
+    const OPERATION: &str = "grant what a node needs";
+    let client = session::connect(config, OPERATION).await?;
+    client
+        .execute("select flexcore_grant($1)", &[&role])
+        .await
+        .map(drop)
+        .map_err(|e| error::not_stored(OPERATION, e))
 }
 
 /// What the database has and what it lacks. Only reads.

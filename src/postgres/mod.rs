@@ -22,7 +22,7 @@ use tokio_postgres::{Config, NoTls};
 
 use self::listener::Listener;
 use self::writer::Writer;
-use crate::schema::Migration;
+use crate::schema::{self, Migration};
 
 mod columns;
 mod config;
@@ -72,6 +72,10 @@ impl PostgresStore {
     pub async fn connect_with(config: Config) -> Result<Self, StoreError> {
         let config = config::common(config)?;
         migrate::run(&config).await?;
+        Self::over(config).await
+    }
+
+    async fn over(config: Config) -> Result<Self, StoreError> {
         let reader = config::reader(&config);
         let head = Arc::new(Head::new(Position(0)));
         let store = Self {
@@ -83,6 +87,18 @@ impl PostgresStore {
         };
         store.head.raise(store.head().await?);
         Ok(store)
+    }
+
+    /// Connects to read: the server refuses whatever would write, and may itself be a standby. The schema must be that
+    /// of this version.
+    ///
+    /// # Errors
+    /// As [`PostgresStore::connect`], and when the schema is another.
+    pub async fn connect_to_read(url: &str) -> Result<Self, StoreError> {
+        let config = config::read_only(config::parse(url)?)?;
+        schema::check_current(&migrate::status(&config).await?)
+            .map_err(|unfit| StoreError::Failed { operation: "read the store", source: Box::new(unfit) })?;
+        Self::over(config).await
     }
 
     /// The read models in the same database.
@@ -100,6 +116,15 @@ impl PostgresStore {
     /// As [`PostgresStore::connect`].
     pub async fn migrate(url: &str) -> Result<Vec<Migration>, StoreError> {
         migrate::run(&config::common(config::parse(url)?)?).await
+    }
+
+    /// Lets a role of the server run a node on this database: it may read, call the functions that write, and create or
+    /// change nothing. To be repeated after each migration, by the owner of the schema.
+    ///
+    /// # Errors
+    /// When there is no such role, or the caller is not the owner.
+    pub async fn grant(url: &str, role: &str) -> Result<(), StoreError> {
+        migrate::grant(&config::common(config::parse(url)?)?, role).await
     }
 
     /// The database's migrations, applied or not. Changes nothing.

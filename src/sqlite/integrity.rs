@@ -3,10 +3,11 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use flexcore_actors::domain::ids::Position;
+use flexcore_actors::domain::ids::{Position, StreamId, Version};
+use flexcore_actors::domain::integrity::leaf::LeafHash;
 use flexcore_actors::domain::integrity::merkle::{Hash, Tile};
 use flexcore_actors::ports::event_store::StoreError;
-use flexcore_actors::ports::integrity_store::{LogState, Seal, SealOutcome, StoredCheckpoint};
+use flexcore_actors::ports::integrity_store::{LogState, Seal, SealOutcome, StoredCheckpoint, StreamEnd};
 use flexcore_actors::ports::{BoxFuture, IntegrityStore};
 use rusqlite::types::Type;
 use rusqlite::{Connection, Error, Result, Row, Transaction, params};
@@ -48,6 +49,16 @@ impl IntegrityStore for SqliteStore {
         Box::pin(self.readers.read("read checkpoints", move |db| checkpoints(db, after, limit)))
     }
 
+    fn stream_ends<'a>(
+        &'a self,
+        after: Option<&'a StreamId>,
+        limit: usize,
+    ) -> BoxFuture<'a, std::result::Result<Vec<StreamEnd>, StoreError>> {
+        let after = after.cloned();
+        let read = move |db: &Connection| stream_ends(db, after.as_ref(), limit);
+        Box::pin(self.readers.read("read the records of streams", read))
+    }
+
     fn seal(&self, seal: Arc<Seal>) -> BoxFuture<'_, std::result::Result<SealOutcome, StoreError>> {
         Box::pin(self.writer.write("seal", move |tx| store(tx, &seal)))
     }
@@ -84,6 +95,21 @@ fn log_state(db: &Connection) -> Result<LogState> {
         let sealed = row.get::<_, Option<i64>>(2)?.map(|_| checkpoint(row, 2)).transpose()?;
         Ok(LogState { position: Position(value::counter(row, 0)?), digest: row.get(1)?, sealed })
     })
+}
+
+fn stream_ends(db: &Connection, after: Option<&StreamId>, limit: usize) -> Result<Vec<StreamEnd>> {
+    let mut statement = db.prepare_cached(
+        "select name, head_version, leaf_hash from stream where name > ?1 order by name limit ?2",
+    )?;
+    let after = after.map_or("", StreamId::as_str);
+    let end = |row: &Row<'_>| {
+        Ok(StreamEnd {
+            stream: value::stream(row, 0)?,
+            version: Version(value::counter(row, 1)?),
+            leaf: LeafHash(row.get(2)?),
+        })
+    };
+    statement.query_map(params![after, value::rows(limit)], end)?.collect()
 }
 
 fn leaves(db: &Connection, indexes: Range<u64>) -> Result<Vec<Hash>> {

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use self::readers::Readers;
 use self::snapshots::SnapshotWriter;
 use self::writer::Writer;
-use crate::schema::Migration;
+use crate::schema::{self, Migration};
 
 mod append;
 mod error;
@@ -66,6 +66,10 @@ impl SqliteStore {
         let path = path.as_ref();
         let mut connection = open_writable(path).map_err(|e| error::not_stored(OPEN, e))?;
         migrate::run(&mut connection)?;
+        Self::over(path, connection)
+    }
+
+    fn over(path: &Path, connection: Connection) -> Result<Self, StoreError> {
         let last = reads::head(&connection).map_err(|e| error::not_stored("read the log's head", e))?;
         let head = Arc::new(Head::new(last));
         let writer = Writer::start(connection, Arc::clone(&head)).map_err(|source| StoreError::Failed {
@@ -74,6 +78,18 @@ impl SqliteStore {
         })?;
         let (readers, snapshots) = (Readers::new(path), SnapshotWriter::new(path));
         Ok(Self { path: path.to_owned(), readers, snapshots, writer, head })
+    }
+
+    /// Opens the file to be read: whatever would write fails. Its schema must be that of this version. Blocks.
+    ///
+    /// # Errors
+    /// When the file is not there or cannot be read, or its schema is another.
+    pub fn open_to_read(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        let path = path.as_ref();
+        let connection = open_readable(path).map_err(|e| error::not_stored(OPEN, e))?;
+        schema::check_current(&migrate::status(&connection)?)
+            .map_err(|unfit| StoreError::Failed { operation: OPEN, source: Box::new(unfit) })?;
+        Self::over(path, connection)
     }
 
     /// Brings the file's schema up to date, and creates the file when it is not there; gives the migrations as they

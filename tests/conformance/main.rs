@@ -8,3 +8,4 @@ mod read_models;
 mod same_history;
 mod snapshots;
 mod sqlite;
+mod tamper;

@@ -83,10 +83,34 @@ pub enum Published {
     Changed,
 }
 
+/// A place in the sequence of all copies; the default is its beginning.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NotePlace {
+    /// The file, where there are several.
+    pub file: String,
+    /// How far into it, in the keeper's own units.
+    pub offset: u64,
+}
+
+/// Some copies in the order in which they were added.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NotePage {
+    /// The notes; none at the end.
+    pub notes: Vec<String>,
+    /// Where the next page begins.
+    pub next: NotePlace,
+}
+
 /// Keeps copies of checkpoints outside the store; they are only ever added.
 pub trait OutsideCheckpoints: Send + Sync + 'static {
     /// The latest note; none when there is none yet.
     fn latest(&self) -> BoxFuture<'_, Result<Option<String>, OutsideError>>;
+
+    /// All copies, page by page, in the order in which they were added.
+    ///
+    /// # Errors
+    /// When they cannot be read, or what is there is no list of checkpoints.
+    fn notes(&self, from: NotePlace) -> BoxFuture<'_, Result<NotePage, OutsideError>>;
 
     /// Adds a note, durably; one that is there already is left as it is. `at` is when it was sealed.
     ///

@@ -13,7 +13,8 @@ use jiff::Timestamp;
 
 use super::BoxFuture;
 use super::event_store::StoreError;
-use crate::domain::ids::Position;
+use crate::domain::ids::{Position, StreamId, Version};
+use crate::domain::integrity::leaf::LeafHash;
 use crate::domain::integrity::merkle::{Hash, Tile};
 
 /// A checkpoint with its signatures, as it is stored.
@@ -38,6 +39,17 @@ pub struct LogState {
     pub digest: Option<Hash>,
     /// The latest checkpoint.
     pub sealed: Option<StoredCheckpoint>,
+}
+
+/// A stream's own record of where it ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamEnd {
+    /// The stream.
+    pub stream: StreamId,
+    /// The version of its last event.
+    pub version: Version,
+    /// The leaf of that event.
+    pub leaf: LeafHash,
 }
 
 /// A checkpoint to be stored, with the tiles that became complete since the one before.
@@ -82,6 +94,13 @@ pub trait IntegrityStore: Send + Sync + 'static {
         after: u64,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<StoredCheckpoint>, StoreError>>;
+
+    /// The records of all streams, by name, beyond `after` (exclusive), at most `limit`.
+    fn stream_ends<'a>(
+        &'a self,
+        after: Option<&'a StreamId>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<StreamEnd>, StoreError>>;
 
     /// Stores a seal in one transaction, if the latest checkpoint has the size `previous`.
     ///

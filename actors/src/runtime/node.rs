@@ -13,7 +13,7 @@ use super::api::Api;
 use super::committer::Committer;
 use super::completion::CompletePipelines;
 use super::inspect::Inspector;
-use super::integrity::{IntegrityPorts, Sealer};
+use super::integrity::{IntegrityPorts, Sealer, Verifications};
 use super::live::Live;
 use super::projector::{Parts, Projections};
 use super::recovery::{Orphans, take_over};
@@ -150,6 +150,7 @@ impl Node {
             inspector,
             live: Arc::new(Live::default()),
             sealer,
+            verifications: Verifications::default(),
             pipelines: Directory::new(tree.pipelines.clone(), Arc::clone(&shared)),
             executions: Directory::new(tree.executions.clone(), Arc::clone(&shared)),
             plugins: Directory::new(tree.plugins.clone(), Arc::clone(&shared)),

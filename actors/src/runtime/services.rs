@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::aggregate::{Directory, Identity, Shared, Submission, SubmitError, Submitted};
 use super::inspect::Inspector;
-use super::integrity::Sealer;
+use super::integrity::{Sealer, Verifications};
 use super::live::Live;
 use super::projector::Projections;
 use super::refusals::Refusals;
@@ -39,6 +39,8 @@ pub struct Services {
     pub live: Arc<Live>,
     /// Seals the log.
     pub sealer: Sealer,
+    /// The latest verification of the store.
+    pub verifications: Verifications,
     /// Pipelines.
     pub pipelines: Directory<Pipeline>,
     /// Executions.

@@ -10,13 +10,13 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use jiff::Timestamp;
 
 use crate::domain::event::RecordedEvent;
-use crate::domain::ids::Position;
+use crate::domain::ids::{Position, StreamId};
 use crate::domain::integrity::leaf::next_digest;
 use crate::domain::integrity::merkle::{Hash, Tile};
 use crate::domain::integrity::note::{KeyName, NoteSignature, VerifierKey};
-use crate::ports::checkpoints::{OutsideError, Place, Published, TrustedKey};
+use crate::ports::checkpoints::{NotePage, NotePlace, OutsideError, Place, Published, TrustedKey};
 use crate::ports::event_store::{EventFilter, StoreError};
-use crate::ports::integrity_store::{LogState, Seal, SealOutcome, StoredCheckpoint};
+use crate::ports::integrity_store::{LogState, Seal, SealOutcome, StoredCheckpoint, StreamEnd};
 use crate::ports::{BoxFuture, EventStore, IntegrityStore, OutsideCheckpoints, Signer};
 use crate::runtime::integrity::IntegrityPorts;
 
@@ -105,6 +105,22 @@ impl IntegrityStore for MemoryIntegrity {
         let beyond = (std::ops::Bound::Excluded(after), std::ops::Bound::Unbounded);
         let found = self.sealed().checkpoints.range(beyond).take(limit).map(|(_, c)| c.clone()).collect();
         Box::pin(std::future::ready(Ok(found)))
+    }
+
+    fn stream_ends<'a>(
+        &'a self,
+        after: Option<&'a StreamId>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<StreamEnd>, StoreError>> {
+        Box::pin(async move {
+            let mut ends: BTreeMap<StreamId, StreamEnd> = BTreeMap::new();
+            for event in self.read(0..u64::MAX).await? {
+                let (version, leaf) = (event.version, event.hashes.leaf);
+                ends.insert(event.stream.clone(), StreamEnd { stream: event.stream, version, leaf });
+            }
+            let beyond = ends.into_values().filter(|end| after.is_none_or(|after| end.stream > *after));
+            Ok(beyond.take(limit).collect())
+        })
     }
 
     fn seal(&self, seal: Arc<Seal>) -> BoxFuture<'_, Result<SealOutcome, StoreError>> {
@@ -214,6 +230,14 @@ impl OutsideCheckpoints for MemoryCheckpoints {
             notes.push(note.to_owned());
         }
         Box::pin(std::future::ready(Ok(Published::Written)))
+    }
+
+    fn notes(&self, from: NotePlace) -> BoxFuture<'_, Result<NotePage, OutsideError>> {
+        let notes = self.lock();
+        let from_index = usize::try_from(from.offset).unwrap_or(usize::MAX).min(notes.len());
+        let notes = notes[from_index..].to_vec();
+        let next = NotePlace { file: String::new(), offset: (from_index + notes.len()) as u64 };
+        Box::pin(std::future::ready(Ok(NotePage { notes, next })))
     }
 
     fn place(&self) -> Place {

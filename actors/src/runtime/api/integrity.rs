@@ -1,13 +1,17 @@
 //! Queries about the sealed log: how it stands, and proofs for whoever does not want to believe this node.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use super::super::integrity::tree::{SealedTree, TreeError};
 use super::super::integrity::views::{
     CheckpointView, ConsistencyView, DirectoryView, HashView, InclusionView, IntegrityView, KeyView,
+    VerificationView,
 };
+use super::super::integrity::{Busy, Work};
 use super::queries::store_away;
-use super::{Api, ApiError};
+use super::{Api, ApiError, Context};
 use crate::domain::ids::Position;
 use crate::domain::integrity::merkle::{ProofPlan, verify_consistency, verify_inclusion};
 use crate::ports::integrity_store::StoredCheckpoint;
@@ -39,6 +43,43 @@ impl Api {
                 error: status.outside_error(),
             },
         })
+    }
+
+    /// Verifies the store in the background. Under the id of the latest verification it is that one: a repeated
+    /// request.
+    ///
+    /// # Errors
+    /// While another one runs.
+    pub fn start_verification(&self, context: &Context) -> Result<VerificationView, ApiError> {
+        let services = &self.services;
+        let ports = services.sealer.ports().clone();
+        let trust = trust(ports.signer.place().beside_store, ports.outside.place().beside_store);
+        let id = context.command_id.map_or_else(|| services.shared.ids.uuid(), |command| command.0);
+        let work = Work {
+            events: Arc::clone(&services.shared.store),
+            ports,
+            clock: Arc::clone(&services.shared.clock),
+            trust,
+            draining: services.draining.clone(),
+        };
+        match services.verifications.start(id, work) {
+            Ok(verification) => Ok(verification.view()),
+            Err(Busy(id)) => Err(ApiError::Conflict(format!(
+                "verification {id} is running: wait for its end, GET /integrity/verify tells how far it has come"
+            ))),
+        }
+    }
+
+    /// The latest verification; waits for its end, but no longer than `patience`.
+    ///
+    /// # Errors
+    /// When there was none since the node started.
+    pub async fn verification(&self, patience: Duration) -> Result<VerificationView, ApiError> {
+        let latest = self.services.verifications.latest();
+        let latest =
+            latest.ok_or_else(|| ApiError::NotFound { kind: "verification", id: "latest".to_owned() })?;
+        latest.wait(patience).await;
+        Ok(latest.view())
     }
 
     /// That the event at a position is in the log of `size` events; by default in all that is sealed.

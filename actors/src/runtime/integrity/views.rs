@@ -4,9 +4,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde::Serialize;
+use uuid::Uuid;
 
-use crate::domain::ids::Position;
+use super::verification::Verdict;
+use crate::domain::ids::{Position, StreamId, Version};
 use crate::domain::integrity::merkle::Hash;
+use crate::domain::integrity::verify::Counts;
 use crate::ports::checkpoints::Place;
 
 /// A hash as base64.
@@ -116,4 +119,109 @@ pub struct ConsistencyView {
     pub proof: Vec<HashView>,
     /// The signed note over `to` events, when one was made.
     pub checkpoint: Option<String>,
+}
+
+/// A verification, running or done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct VerificationView {
+    /// Its id; none of one that no node runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<Uuid>,
+    /// `running`, `intact`, `tampered`, or `failed` when nothing can be said.
+    pub state: &'static str,
+    /// When it began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Timestamp>,
+    /// The position of the last event that was verified.
+    pub position: u64,
+    /// The position of the last event that there is.
+    pub of: u64,
+    /// Events that were verified.
+    pub events: u64,
+    /// Their streams.
+    pub streams: u64,
+    /// Their commits.
+    pub commits: u64,
+    /// Checkpoints beside the events that agree.
+    pub checkpoints: u64,
+    /// Copies of checkpoints outside that agree.
+    pub outside_checkpoints: u64,
+    /// Events that a signed checkpoint covers.
+    pub sealed: u64,
+    /// Events at the end that none covers yet: they agree with themselves, which whoever can write could bring about.
+    pub unsealed: u64,
+    /// What is wrong.
+    pub fault: Option<FaultView>,
+    /// Why there is no verdict.
+    pub error: Option<String>,
+    /// What the verdict rests on, in a sentence.
+    pub trust: String,
+}
+
+/// The first thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FaultView {
+    /// What, in a sentence.
+    pub detail: String,
+    /// The first bad event's stream, as far as it can be told.
+    pub stream: Option<StreamId>,
+    /// Its version.
+    pub version: Option<Version>,
+    /// Its position.
+    pub position: Option<Position>,
+    /// The last position of the range, when it cannot be told closer.
+    pub until: Option<Position>,
+    /// What to do.
+    pub cure: &'static str,
+}
+
+impl VerificationView {
+    /// One that has come so far.
+    #[must_use]
+    pub fn running(trust: &str, position: u64, of: u64) -> Self {
+        Self {
+            id: None,
+            state: "running",
+            started_at: None,
+            ended_at: None,
+            position,
+            of,
+            events: position,
+            streams: 0,
+            commits: 0,
+            checkpoints: 0,
+            outside_checkpoints: 0,
+            sealed: 0,
+            unsealed: 0,
+            fault: None,
+            error: None,
+            trust: trust.to_owned(),
+        }
+    }
+
+    /// It has a verdict.
+    pub fn decide(&mut self, verdict: &Verdict) {
+        let Counts { events, streams, commits, checkpoints, outside, sealed } = verdict.counts;
+        (self.events, self.streams, self.commits) = (events, streams, commits);
+        (self.checkpoints, self.outside_checkpoints, self.sealed) = (checkpoints, outside, sealed);
+        self.unsealed = self.position.max(events).saturating_sub(sealed);
+        self.state = if verdict.fault.is_none() { "intact" } else { "tampered" };
+        self.fault = verdict.fault.as_ref().map(|fault| FaultView {
+            detail: fault.to_string(),
+            stream: fault.stream.clone(),
+            version: fault.version,
+            position: fault.position,
+            until: fault.until,
+            cure: fault.cure(),
+        });
+    }
+
+    /// It has none.
+    pub fn fail(&mut self, why: &str) {
+        self.state = "failed";
+        self.error = Some(why.to_owned());
+    }
 }

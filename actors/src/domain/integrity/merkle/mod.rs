@@ -6,6 +6,7 @@
 mod builder;
 mod hash;
 mod proof;
+mod range;
 mod subtree;
 #[cfg(test)]
 mod tests;
@@ -14,5 +15,6 @@ mod verify;
 pub use builder::{MAX_LEVELS, TILE_HEIGHT, TILE_WIDTH, Tail, Tile, TreeBuilder, WrongTail};
 pub use hash::{Hash, empty_root, leaf_hash, node_hash};
 pub use proof::{OutOfRange, ProofPlan};
+pub use range::CompactRange;
 pub use subtree::{Subtree, cover, join};
 pub use verify::{ProofError, verify_consistency, verify_inclusion};
