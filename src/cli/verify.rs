@@ -45,14 +45,17 @@ pub async fn verify(
             return Err(Failure::usage(message)
                 .hint("a running node compares with its own key and checkpoint directory"));
         }
-        node(&client()?, terminal).await?
+        node(&client()?, &Bar::new(terminal)).await?
     };
     report(terminal, &found, args.output)
 }
 
-async fn node(client: &Client, terminal: &Terminal) -> Result<Value, Failure> {
+/// Has a node verify its log; what it found.
+///
+/// # Errors
+/// When the node cannot be asked.
+pub(super) async fn node(client: &Client, bar: &Bar) -> Result<Value, Failure> {
     const PATH: &str = "/integrity/verify";
-    let bar = Bar::new(terminal);
     let mut view = client.send(Method::POST, PATH, None).await?;
     let id = view["id"].clone();
     while view["state"] == "running" {
@@ -192,6 +195,7 @@ fn number(value: &Value, key: &str) -> u64 {
 }
 
 /// How far it has come, on terminals only.
+#[derive(Default)]
 pub(super) struct Bar(Option<ProgressBar>);
 
 impl Bar {

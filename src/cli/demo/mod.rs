@@ -106,7 +106,8 @@ async fn tell(story: &mut Story<'_>, home: &Home, address: &str) -> Result<(), F
         return Err(Failure::failed(format!("the execution ended as {}{cause}", execution.status)));
     }
     proof::compare(story, home, rows)?;
-    proof::events(story, &client).await
+    proof::events(story, &client).await?;
+    proof::integrity(story, &client).await
 }
 
 /// Data set, plugins and pipeline; the answer is how many rows the data set has.

@@ -13,6 +13,7 @@ use super::super::failure::Failure;
 use super::super::human::{field, grouped};
 use super::super::lists::{items, read_list};
 use super::super::table::Table;
+use super::super::verify;
 use super::home::{Home, KEY};
 use super::story::Story;
 
@@ -71,6 +72,17 @@ pub(super) async fn events(story: &mut Story<'_>, client: &Client) -> Result<(),
         table.row([kind, grouped(count)]);
     }
     story.table(&table)
+}
+
+/// Has the node verify that the log is what it recorded.
+pub(super) async fn integrity(story: &mut Story<'_>, client: &Client) -> Result<(), Failure> {
+    let found = verify::node(client, &verify::Bar::default()).await?;
+    if found["state"] != "intact" {
+        return Err(Failure::failed(format!("the log must be intact, and it is said of it: {found}")));
+    }
+    let count = |key: &str| grouped(found[key].as_u64().unwrap_or_default());
+    let signed = format!("{} under a signed checkpoint", count("sealed"));
+    story.tell("intact", &format!("every hash of {} events verified, {signed}", count("events")))
 }
 
 /// What stands in the target's files.

@@ -53,6 +53,10 @@ async fn told(home: &Home, ends: u64) -> (Result<(), Failure>, Output, bool) {
         ("GET /executions/e1", view("running", both.clone())),
         ("GET /executions/e1", view("completed", both)),
         ("GET /events", Answer(200, json!({"items": stored, "next_cursor": null}))),
+        (
+            "POST /integrity/verify",
+            Answer(202, json!({"id": "v1", "state": "intact", "events": 3, "sealed": 3})),
+        ),
     ])
     .await;
     let (mut terminal, output) = captured();
@@ -103,6 +107,10 @@ async fn the_story_is_told_in_order_and_proved() {
     for (line, part) in lines.iter().zip(parts) {
         assert!(line.starts_with(part), "{part:?}\n{out}");
     }
+    assert!(
+        out.contains(" 16  intact      every hash of 3 events verified, 3 under a signed checkpoint"),
+        "{out}"
+    );
     assert!(out.contains("     EVENT TYPE           COUNT\n     ExecutionCompleted       1\n     StepStarted              2\n"), "{out}");
     home.remove().unwrap();
 }
