@@ -1,6 +1,7 @@
 //! Sealing: a checkpoint over the whole log every second in which it grew, and proofs out of what was sealed. Never in
 //! here: keys, files and databases.
 
+pub mod export;
 mod job;
 mod sealer;
 mod status;

@@ -1,0 +1,9 @@
+//! Exports: events and checkpoints as lines of JSON, written from a store and verified without one. The format is
+//! documented in docs/integrity.md.
+
+pub mod line;
+mod read;
+mod write;
+
+pub use read::{ExportReader, Item};
+pub use write::{ExportError, ExportQuery, Exporter};
