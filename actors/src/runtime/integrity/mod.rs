@@ -3,6 +3,7 @@
 
 pub mod export;
 mod job;
+pub mod outside;
 mod sealer;
 mod status;
 pub mod tree;

@@ -67,6 +67,7 @@ pub struct Verifier {
     tree: CompactRange,
     streams: HashMap<StreamKey, Chain>,
     commit: Option<Commit>,
+    commit_began: bool,
     /// The first event of each node's last commit, to find events that changed places.
     nodes: HashMap<String, (Timestamp, Place)>,
     origin: Option<KeyName>,
@@ -97,6 +98,7 @@ impl Verifier {
             tree,
             streams: HashMap::new(),
             commit: None,
+            commit_began: false,
             nodes: HashMap::new(),
             origin: None,
             unconfirmed: None,
@@ -215,6 +217,7 @@ impl Verifier {
             self.commit = Some(Commit { node: event.node.clone(), at: event.recorded_at, hasher });
             self.counts.commits += 1;
         }
+        self.commit_began = !same;
         if let Some(commit) = &mut self.commit {
             commit.hasher.update(leaf.0);
         }
@@ -235,6 +238,12 @@ impl Verifier {
     #[must_use]
     pub fn digest(&self) -> Option<Hash> {
         self.commit.as_ref().map(|commit| commit.hasher.clone().finalize().into())
+    }
+
+    /// Whether the last event is the first of its commit.
+    #[must_use]
+    pub const fn begins_commit(&self) -> bool {
+        self.commit_began
     }
 
     /// Reads a checkpoint and checks who signed it. [`Verifier::agree`] compares it, once the verifier is there.
