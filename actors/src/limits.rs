@@ -149,6 +149,8 @@ pub const VERIFY_PAGE_BYTES: usize = 4 << 20;
 pub const VERIFY_CHECKPOINTS: usize = 1_000;
 /// Records of streams that a verification reads in one go.
 pub const VERIFY_STREAMS: usize = 1_000;
+/// Events that an import stores in one transaction, and the rest of their commit.
+pub const IMPORT_PAGE: usize = 1_000;
 /// How often a verification reads again while the store is away.
 pub const VERIFY_RETRIES: u32 = 6;
 /// The first pause before it reads again; doubled after each.

@@ -1,14 +1,15 @@
 //! A store without a node: opened to be read, never written. A part of composing: opening and nothing else.
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use flexcore_actors::ports::checkpoints::{Signer as _, TrustedKey};
-use flexcore_actors::ports::{EventStore, IntegrityStore};
+use flexcore_actors::ports::{EventStore, ImportStore, IntegrityStore};
 
-use super::EMBEDDED_STORE;
 use super::integrity::{checkpoint_dir, key_file};
+use super::{EMBEDDED_STORE, locks, make_data_dir};
 use crate::config::Config;
 use crate::integrity::{CheckpointDirectory, KeyFile};
 use crate::postgres::PostgresStore;
@@ -44,6 +45,35 @@ pub async fn open(config: &Config) -> anyhow::Result<AtRest> {
         open.await?.with_context(|| format!("the embedded store {} cannot be read", path.display()))?;
     let store = Arc::new(store);
     Ok(AtRest { events: Arc::clone(&store) as _, integrity: store })
+}
+
+/// A store that takes a log from elsewhere; it is made and migrated. No node can use the data directory meanwhile.
+pub struct Target {
+    /// Where the events go.
+    pub store: Arc<dyn ImportStore>,
+    _lock: Option<File>,
+}
+
+/// Opens the store that a configuration names, to import into it.
+///
+/// # Errors
+/// When a node runs in the data directory, or the store cannot be opened.
+pub async fn open_target(config: &Config) -> anyhow::Result<Target> {
+    if let Some(url) = &config.database_url {
+        let store = PostgresStore::connect(url.reveal()).await;
+        let store = store.context("database.url: the event store cannot be opened")?;
+        return Ok(Target { store: Arc::new(store), _lock: None });
+    }
+    let data_dir = make_data_dir(&config.data_dir)?;
+    let lock = locks::node(&data_dir)?;
+    let path = data_dir.join(EMBEDDED_STORE);
+    let open = {
+        let path = path.clone();
+        tokio::task::spawn_blocking(move || SqliteStore::open(path))
+    };
+    let store =
+        open.await?.with_context(|| format!("the embedded store {} cannot be opened", path.display()))?;
+    Ok(Target { store: Arc::new(store), _lock: Some(lock) })
 }
 
 /// The public halves of the configured key file, and whether it lies beside the store; none when there is no file.

@@ -8,8 +8,15 @@ use tokio_postgres::error::{DbError, Severity, SqlState};
 pub(super) fn not_stored(operation: &'static str, error: tokio_postgres::Error) -> StoreError {
     match error.as_db_error() {
         Some(db) if !passes(db.code()) => StoreError::Failed { operation, source: describe(error) },
+        None if is_misfit(&error) => StoreError::Failed { operation, source: describe(error) },
         _ => StoreError::Unavailable { operation, source: describe(error) },
     }
+}
+
+/// Whether a value came that is not what the schema lets in: reading it again does not help.
+fn is_misfit(error: &tokio_postgres::Error) -> bool {
+    // what the connection met has an i/o error beneath it, or nothing
+    std::error::Error::source(error).is_some_and(|source| !source.is::<std::io::Error>())
 }
 
 /// An error after a statement that writes was sent. Only an answer of severity ERROR says that its transaction was

@@ -27,6 +27,7 @@ use crate::schema::{self, Migration};
 mod columns;
 mod config;
 mod error;
+mod import;
 mod integrity;
 mod listener;
 mod migrate;

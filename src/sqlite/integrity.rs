@@ -60,29 +60,36 @@ impl IntegrityStore for SqliteStore {
     }
 
     fn seal(&self, seal: Arc<Seal>) -> BoxFuture<'_, std::result::Result<SealOutcome, StoreError>> {
-        Box::pin(self.writer.write("seal", move |tx| store(tx, &seal)))
+        Box::pin(self.writer.write("seal", move |tx| seal_on_top(tx, &seal)))
     }
 }
 
 /// Stores a seal; runs on the writer's thread, in its transaction.
-fn store(tx: &Transaction<'_>, seal: &Seal) -> Result<SealOutcome> {
+fn seal_on_top(tx: &Transaction<'_>, seal: &Seal) -> Result<SealOutcome> {
     let latest =
         tx.query_row("select coalesce(max(size), 0) from checkpoint", [], |row| value::counter(row, 0))?;
     if latest != seal.previous {
         return Ok(SealOutcome::Behind);
     }
+    store(tx, &seal.tiles, std::slice::from_ref(&seal.checkpoint))?;
+    Ok(SealOutcome::Sealed)
+}
+
+/// Stores tiles and checkpoints as they are given.
+pub(super) fn store(tx: &Transaction<'_>, tiles: &[Tile], checkpoints: &[StoredCheckpoint]) -> Result<()> {
     let mut tile = tx.prepare_cached(
         "insert into merkle_tile (level, tile_index, root, hashes) values (?1, ?2, ?3, ?4)",
     )?;
-    for complete in &seal.tiles {
+    for complete in tiles {
         let (index, hashes) = (value::integer(complete.index), complete.hashes.as_flattened());
         tile.execute(params![complete.level, index, complete.root(), hashes])?;
     }
-    let StoredCheckpoint { size, root, note, sealed_at } = &seal.checkpoint;
     let mut checkpoint =
         tx.prepare_cached("insert into checkpoint (size, root, note, sealed_at) values (?1, ?2, ?3, ?4)")?;
-    checkpoint.execute(params![value::integer(*size), root, note, sealed_at.as_microsecond()])?;
-    Ok(SealOutcome::Sealed)
+    for StoredCheckpoint { size, root, note, sealed_at } in checkpoints {
+        checkpoint.execute(params![value::integer(*size), root, note, sealed_at.as_microsecond()])?;
+    }
+    Ok(())
 }
 
 fn log_state(db: &Connection) -> Result<LogState> {

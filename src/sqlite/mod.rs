@@ -24,6 +24,7 @@ use crate::schema::{self, Migration};
 
 mod append;
 mod error;
+mod import;
 mod integrity;
 mod migrate;
 mod read_models;

@@ -1,7 +1,9 @@
 //! Sealing: a checkpoint over the whole log every second in which it grew, and proofs out of what was sealed. Never in
 //! here: keys, files and databases.
 
+pub mod export;
 mod job;
+pub mod outside;
 mod sealer;
 mod status;
 pub mod tree;

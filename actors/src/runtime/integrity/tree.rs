@@ -84,11 +84,19 @@ impl<'a> SealedTree<'a> {
     /// # Errors
     /// When the store does not answer or lacks a part of the tree.
     pub async fn root_at(&mut self, size: u64) -> Result<Hash, TreeError> {
+        Ok(join(&self.parts_at(size).await?))
+    }
+
+    /// The hashes of the complete subtrees that it had at a smaller or the same size, from left to right.
+    ///
+    /// # Errors
+    /// When the store does not answer or lacks a part of the tree.
+    pub async fn parts_at(&mut self, size: u64) -> Result<Vec<Hash>, TreeError> {
         let mut parts = Vec::new();
         for subtree in cover(0..size) {
             parts.push(self.hash_of(subtree).await?);
         }
-        Ok(join(&parts))
+        Ok(parts)
     }
 
     /// What the tree goes on from.

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use super::outside::{End, Outside};
 use crate::domain::event::RecordedEvent;
 use crate::domain::ids::Position;
 use crate::domain::integrity::checkpoint::Checkpoint;
@@ -13,7 +14,7 @@ use crate::domain::integrity::verify::{Counts, Fault, FaultKind, Place, Source, 
 use crate::limits::{
     VERIFY_CHECKPOINTS, VERIFY_PAGE, VERIFY_PAGE_BYTES, VERIFY_RETRIES, VERIFY_RETRY_PAUSE, VERIFY_STREAMS,
 };
-use crate::ports::checkpoints::{NotePlace, OutsideError};
+use crate::ports::checkpoints::OutsideError;
 use crate::ports::event_store::{EventFilter, StoreError};
 use crate::ports::integrity_store::{LogState, StoredCheckpoint};
 use crate::ports::{BoxFuture, EventStore, IntegrityStore, OutsideCheckpoints};
@@ -70,7 +71,7 @@ pub async fn verify(subject: Subject<'_>, progress: &Progress) -> Result<Verdict
         progress,
         verifier,
         inside: Inside::default(),
-        outside: Outside::default(),
+        outside: Outside::new(subject.outside),
         limit: VERIFY_PAGE,
     };
     let fault = match run.verify().await {
@@ -81,40 +82,12 @@ pub async fn verify(subject: Subject<'_>, progress: &Progress) -> Result<Verdict
     Ok(Verdict { counts: run.verifier.counts(), fault })
 }
 
-enum End {
-    Fault(Box<Fault>),
-    Error(VerifyError),
-}
-
-impl From<Fault> for End {
-    fn from(fault: Fault) -> Self {
-        Self::Fault(Box::new(fault))
-    }
-}
-
-impl From<StoreError> for End {
-    fn from(error: StoreError) -> Self {
-        Self::Error(error.into())
-    }
-}
-
-impl From<OutsideError> for End {
-    fn from(error: OutsideError) -> Self {
-        match error {
-            OutsideError::Damaged(why) => {
-                Fault::of(FaultKind::Checkpoint { source: Source::Outside, why }).into()
-            }
-            away @ OutsideError::Unavailable { .. } => Self::Error(VerifyError::Outside(away)),
-        }
-    }
-}
-
 struct Run<'a> {
     subject: &'a Subject<'a>,
     progress: &'a Progress,
     verifier: Verifier,
     inside: Inside,
-    outside: Outside,
+    outside: Outside<'a>,
     /// Events of the next page at most.
     limit: usize,
 }
@@ -128,24 +101,10 @@ struct Inside {
     next: Option<Checkpoint>,
 }
 
-/// Checkpoints outside, in their order, up to the one that was the latest at the beginning.
-#[derive(Default)]
-struct Outside {
-    last: u64,
-    place: NotePlace,
-    read: VecDeque<String>,
-    ended: bool,
-    next: Option<Checkpoint>,
-}
-
 impl Run<'_> {
     async fn verify(&mut self) -> Result<(), End> {
         // outside first: what is there was in the store before
-        if let Some(outside) = self.subject.outside
-            && let Some(note) = outside.latest().await?
-        {
-            self.outside.last = self.verifier.believe(&note, Source::Outside)?.size;
-        }
+        self.outside.begin(&mut self.verifier).await?;
         let state = self.state().await?;
         self.bounds(&state)?;
         self.advance(&state).await?;
@@ -174,11 +133,11 @@ impl Run<'_> {
             self.verifier.believe(&stored.note, Source::Inside)?;
             return Err(cut(sealed, Source::Inside));
         }
-        if self.outside.last > last {
-            return Err(cut(self.outside.last, Source::Outside));
+        if self.outside.last() > last {
+            return Err(cut(self.outside.last(), Source::Outside));
         }
-        if self.outside.last > sealed {
-            return Err(Fault::of(FaultKind::CheckpointGone(self.outside.last)));
+        if self.outside.last() > sealed {
+            return Err(Fault::of(FaultKind::CheckpointGone(self.outside.last())));
         }
         Ok(())
     }
@@ -315,17 +274,7 @@ impl Run<'_> {
             let checkpoint = self.inside.next.take();
             checkpoint.map_or(Ok(()), |checkpoint| self.verifier.agree(&checkpoint, Source::Inside))?;
         }
-        while let Some(size) = self.peek_outside().await?
-            && size <= position
-        {
-            let Some(checkpoint) = self.outside.next.take() else { break };
-            if size < position {
-                let why = format!("the one over {size} events follows larger ones");
-                return Err(Fault::of(FaultKind::Checkpoint { source: Source::Outside, why }).into());
-            }
-            self.verifier.agree(&checkpoint, Source::Outside)?;
-        }
-        Ok(())
+        Ok(self.outside.compare(&mut self.verifier).await?)
     }
 
     async fn peek_inside(&mut self) -> Result<Option<u64>, End> {
@@ -349,29 +298,6 @@ impl Run<'_> {
             return Err(Fault::of(FaultKind::Checkpoint { source: Source::Inside, why }).into());
         }
         Ok(Some(self.inside.next.insert(checkpoint).size))
-    }
-
-    async fn peek_outside(&mut self) -> Result<Option<u64>, End> {
-        if let Some(next) = &self.outside.next {
-            return Ok(Some(next.size));
-        }
-        let Some(source) = self.subject.outside else { return Ok(None) };
-        if self.outside.read.is_empty() && !self.outside.ended {
-            let page = source.notes(self.outside.place.clone()).await?;
-            (self.outside.read, self.outside.place) = (page.notes.into(), page.next);
-        }
-        let next = self.outside.read.pop_front();
-        let Some(note) = next.filter(|_| !self.outside.ended) else {
-            self.outside.ended = true;
-            return Ok(None);
-        };
-        let checkpoint = self.verifier.believe(&note, Source::Outside)?;
-        if checkpoint.size > self.outside.last {
-            // newer than when this began
-            self.outside.ended = true;
-            return Ok(None);
-        }
-        Ok(Some(self.outside.next.insert(checkpoint).size))
     }
 }
 

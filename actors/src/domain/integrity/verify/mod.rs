@@ -15,7 +15,7 @@ pub use fault::{Fault, FaultKind, Place, Source};
 
 use super::checkpoint::Checkpoint;
 use super::leaf::LeafHash;
-use super::merkle::{CompactRange, Hash};
+use super::merkle::{CompactRange, Hash, verify_inclusion};
 use super::note::{KeyName, SignedNote, VerifierKey};
 use crate::domain::event::RecordedEvent;
 use crate::domain::ids::{Position, StreamId, Version};
@@ -67,6 +67,7 @@ pub struct Verifier {
     tree: CompactRange,
     streams: HashMap<StreamKey, Chain>,
     commit: Option<Commit>,
+    commit_began: bool,
     /// The first event of each node's last commit, to find events that changed places.
     nodes: HashMap<String, (Timestamp, Place)>,
     origin: Option<KeyName>,
@@ -97,6 +98,7 @@ impl Verifier {
             tree,
             streams: HashMap::new(),
             commit: None,
+            commit_began: false,
             nodes: HashMap::new(),
             origin: None,
             unconfirmed: None,
@@ -136,34 +138,60 @@ impl Verifier {
         if event.position != expected {
             return Err(Fault { position: Some(expected), ..Fault::of(FaultKind::Gap(expected)) });
         }
+        let leaf = self.chain(event, &place)?;
+        self.tree.append(leaf.0);
+        self.commit(event, leaf, place);
+        Ok(())
+    }
+
+    /// Takes an event out of the middle of a log, with the proof that it is in the log of a checkpoint; without one it
+    /// is only compared with the events before it in its stream.
+    ///
+    /// # Errors
+    /// When it is not the event that was recorded, or the proof does not prove that.
+    pub fn member(
+        &mut self,
+        event: &RecordedEvent,
+        proof: Option<(&Checkpoint, &[Hash])>,
+    ) -> Result<(), Fault> {
+        let place = Place::of(event);
+        let leaf = self.chain(event, &place)?;
+        let Some((checkpoint, proof)) = proof else { return Ok(()) };
+        let (index, size) = (event.position.0.wrapping_sub(1), checkpoint.size);
+        verify_inclusion(&leaf.0, index, size, proof, &checkpoint.root)
+            .map_err(|_| Fault::at(FaultKind::Root { size, source: Source::Inside }, &place))?;
+        self.counts.sealed += 1;
+        Ok(())
+    }
+
+    /// Compares an event with its own hashes and with the event before it in its stream.
+    fn chain(&mut self, event: &RecordedEvent, place: &Place) -> Result<LeafHash, Fault> {
         let key = stream_key(&event.stream);
         let before = self.streams.get(&key).copied();
         let (version, leaf) = before.map_or((Version(0), LeafHash::NONE), |c| (c.version, c.leaf));
         if event.version.0 != version.0 + 1 {
-            return Err(Fault::at(FaultKind::Version(Version(version.0 + 1)), &place));
+            return Err(Fault::at(FaultKind::Version(Version(version.0 + 1)), place));
         }
         let computed = event.computed_hashes(leaf);
         if computed.payload != event.hashes.payload {
-            return Err(Fault::at(FaultKind::Payload, &place));
+            return Err(Fault::at(FaultKind::Payload, place));
         }
         if computed.leaf != event.hashes.leaf {
-            return Err(Fault::at(FaultKind::Leaf, &place));
+            return Err(Fault::at(FaultKind::Leaf, place));
         }
         if let Some((at, expected, _)) = self.ahead.get(&key)
             && *at == event.version
         {
             if *expected != computed.leaf {
-                return Err(Fault::at(FaultKind::StreamEnd(event.version), &place));
+                return Err(Fault::at(FaultKind::StreamEnd(event.version), place));
             }
             self.ahead.remove(&key);
         }
         let recorded = before.map_or(self.records_begun, |chain| chain.recorded);
         let chain = Chain { version: event.version, leaf: computed.leaf, position: event.position, recorded };
         self.streams.insert(key, chain);
-        self.tree.append(computed.leaf.0);
-        self.commit(event, computed.leaf, place);
         self.counts.events += 1;
-        Ok(())
+        Ok(computed.leaf)
     }
 
     /// Looks at an event behind one that is missing, without verifying it: the stream and version that must have been
@@ -189,6 +217,7 @@ impl Verifier {
             self.commit = Some(Commit { node: event.node.clone(), at: event.recorded_at, hasher });
             self.counts.commits += 1;
         }
+        self.commit_began = !same;
         if let Some(commit) = &mut self.commit {
             commit.hasher.update(leaf.0);
         }
@@ -209,6 +238,12 @@ impl Verifier {
     #[must_use]
     pub fn digest(&self) -> Option<Hash> {
         self.commit.as_ref().map(|commit| commit.hasher.clone().finalize().into())
+    }
+
+    /// Whether the last event is the first of its commit.
+    #[must_use]
+    pub const fn begins_commit(&self) -> bool {
+        self.commit_began
     }
 
     /// Reads a checkpoint and checks who signed it. [`Verifier::agree`] compares it, once the verifier is there.
