@@ -4,6 +4,7 @@
 //! [`flexcore_actors::ports`] and never name one another; gateways (`http`, `cli`) see typed handles only;
 //! [`compose`] is the one place that names two of them.
 
+pub mod archive;
 pub mod cli;
 pub mod compose;
 pub mod config;
