@@ -2,7 +2,7 @@
 //!
 //! **Boundary:** adapters (`postgres`, `sqlite`, `sandbox`, `plugins`, `logs`, `integrity`) implement the ports of
 //! [`flexcore_actors::ports`] and never name one another; gateways (`http`, `cli`) see typed handles only;
-//! [`compose`] is the one place that names two of them.
+//! [`compose`] is the one place that names two of them. `archive` is a file format, not an adapter.
 
 pub mod archive;
 pub mod cli;

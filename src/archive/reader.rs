@@ -96,8 +96,7 @@ impl Reader {
         let sql = format!(
             "select {COLUMNS} from event where stream = ?1 and version > ?2 order by version limit ?3"
         );
-        let bound =
-            vec![Value::Text(stream.as_str().to_owned()), number(after.0), number(limit as u64)];
+        let bound = vec![Value::Text(stream.as_str().to_owned()), number(after.0), number(limit as u64)];
         self.events(&sql, bound)
     }
 

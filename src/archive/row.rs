@@ -74,9 +74,7 @@ pub(super) fn read(row: &Row<'_>) -> Result<RecordedEvent> {
             actor: row.get(10)?,
         },
         schema_version: row.get(6)?,
-        stream: stream
-            .try_into()
-            .map_err(|e| Error::FromSqlConversionFailure(7, Type::Text, Box::new(e)))?,
+        stream: stream.try_into().map_err(|e| Error::FromSqlConversionFailure(7, Type::Text, Box::new(e)))?,
         kind: row.get(8)?,
         node: row.get(9)?,
         payload: row.get::<_, Vec<u8>>(11)?.into(),

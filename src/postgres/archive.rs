@@ -93,11 +93,8 @@ pub(super) async fn run(config: &Config, request: &ArchiveRequest) -> Result<Arc
             Keep::Before(position) => last >= position.0,
             Keep::Partitions(count) => with_events - n.min(with_events) <= count as usize,
         };
-        let reason = if kept {
-            Some("the rest is to be kept".to_owned())
-        } else {
-            obstacle(&db, &part, head).await?
-        };
+        let reason =
+            if kept { Some("the rest is to be kept".to_owned()) } else { obstacle(&db, &part, head).await? };
         if let Some(stopped_by) = reason {
             return Ok(ArchiveReport { archived, stopped_by });
         }
@@ -151,7 +148,9 @@ async fn obstacle(db: &Client, part: &Partition, head: u64) -> Result<Option<Str
         "select exists (select from wakeup w where w.stream like 'execution-%' \
          and exists (select from {name} e where e.stream = w.stream))"
     );
-    Ok(flag(db, &open).await?.then(|| format!("partition {name} holds events of an execution that is still open")))
+    Ok(flag(db, &open)
+        .await?
+        .then(|| format!("partition {name} holds events of an execution that is still open")))
 }
 
 async fn move_out(
@@ -185,11 +184,8 @@ async fn copy(db: &Client, part: &Partition, request: &ArchiveRequest) -> Result
 
 /// The next events of a partition, every one of them there.
 async fn page(db: &Client, part: &Partition, after: u64) -> Result<Vec<RecordedEvent>, StoreError> {
-    let sql = format!(
-        "select {} from {} where position > $1 order by position limit $2",
-        reads::EVENT,
-        part.name
-    );
+    let sql =
+        format!("select {} from {} where position > $1 order by position limit $2", reads::EVENT, part.name);
     let rows = db.query(&sql, &[&value::integer(after), &value::rows(PAGE)]).await;
     let events: Result<Vec<_>, _> = rows.and_then(|rows| rows.iter().map(reads::event).collect());
     let events = events.map_err(|e| error::not_stored(OPERATION, e))?;
@@ -197,7 +193,8 @@ async fn page(db: &Client, part: &Partition, after: u64) -> Result<Vec<RecordedE
     if events.iter().map(|event| event.position.0).eq(expected) {
         return Ok(events);
     }
-    let reason = format!("partition {} lacks an event above position {after}: run flexcore verify", part.name);
+    let reason =
+        format!("partition {} lacks an event above position {after}: run flexcore verify", part.name);
     Err(error::refused(OPERATION, reason))
 }
 

@@ -128,11 +128,13 @@ impl PostgresStore {
         + 'static,
     ) -> Result<T, StoreError> {
         let Some(dir) = self.archive_dir.clone() else {
-            return Err(error::refused(operation, "events are in archive files: set archive.dir to their place"));
+            return Err(error::refused(
+                operation,
+                "events are in archive files: set archive.dir to their place",
+            ));
         };
         blocking(operation, move || {
-            let mut opened =
-                files.into_iter().map(|file| Reader::open(&dir.join(file.name), file.positions));
+            let mut opened = files.into_iter().map(|file| Reader::open(&dir.join(file.name), file.positions));
             collect(&mut opened)
         })
         .await

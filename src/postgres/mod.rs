@@ -195,10 +195,12 @@ impl EventStore for PostgresStore {
     ) -> BoxFuture<'a, Result<Vec<RecordedEvent>, StoreError>> {
         Box::pin(async move {
             const OPERATION: &str = "read_stream";
-            let found =
-                self.read(OPERATION, async move |db| archived::stream(db, stream, after, limit).await).await?;
+            let found = self
+                .read(OPERATION, async move |db| archived::stream(db, stream, after, limit).await)
+                .await?;
             let stream = stream.clone();
-            self.complete(OPERATION, found, limit, move |file, limit| file.stream(&stream, after, limit)).await
+            self.complete(OPERATION, found, limit, move |file, limit| file.stream(&stream, after, limit))
+                .await
         })
     }
 
