@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::{ArchiveError, Draft, Reader};
 
 fn event(position: u64) -> RecordedEvent {
-    let stream = if position % 2 == 0 { "pipeline-even" } else { "pipeline-odd" };
+    let stream = if position.is_multiple_of(2) { "pipeline-even" } else { "pipeline-odd" };
     RecordedEvent {
         id: EventId(Uuid::from_u128(position.into())),
         stream: stream.parse().unwrap(),
@@ -23,7 +23,7 @@ fn event(position: u64) -> RecordedEvent {
         origin: Origin {
             actor: "user:ada".to_owned(),
             correlation_id: CorrelationId(Uuid::from_u128(7)),
-            causation_id: (position % 2 == 0).then(|| Uuid::from_u128(9)),
+            causation_id: position.is_multiple_of(2).then(|| Uuid::from_u128(9)),
         },
         payload: vec![0x80; 3].into(),
         hashes: EventHashes { payload: [1; 32], leaf: LeafHash([u8::try_from(position).unwrap(); 32]) },
