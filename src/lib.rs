@@ -2,8 +2,9 @@
 //!
 //! **Boundary:** adapters (`postgres`, `sqlite`, `sandbox`, `plugins`, `logs`, `integrity`) implement the ports of
 //! [`flexcore_actors::ports`] and never name one another; gateways (`http`, `cli`) see typed handles only;
-//! [`compose`] is the one place that names two of them.
+//! [`compose`] is the one place that names two of them. `archive` is a file format, not an adapter.
 
+pub mod archive;
 pub mod cli;
 pub mod compose;
 pub mod config;

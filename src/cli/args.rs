@@ -107,6 +107,11 @@ pub enum Command {
         after_help = "Examples:\n  flexcore migrate status --data-dir ./flexcore-data\n  FLEXCORE_DATABASE_URL=postgres://… flexcore migrate"
     )]
     Migrate(MigrateArgs),
+    /// Move the oldest events of a PostgreSQL store to files; nodes may be running and read them from there
+    #[command(
+        after_help = "Examples:\n  flexcore archive --keep-partitions 4 --dir /archive\n  FLEXCORE_DATABASE_URL=postgres://… flexcore archive --before 50000000"
+    )]
+    Archive(ArchiveArgs),
 }
 
 /// Flags that replace keys of the configuration.
@@ -309,6 +314,25 @@ pub struct MigrateArgs {
 pub enum MigrateCommand {
     /// Show every migration; exit 0 if all are applied, 1 if some are pending
     Status,
+}
+
+/// `archive`
+#[derive(Debug, Args)]
+pub struct ArchiveArgs {
+    /// Only partitions whose events all have a position below this
+    #[arg(long, value_name = "POSITION", conflicts_with = "keep_partitions")]
+    pub before: Option<u64>,
+    /// How many partitions with events stay in the database, the one that is written included
+    #[arg(long, value_name = "N", default_value = "2", value_parser = clap::value_parser!(u32).range(1..))]
+    pub keep_partitions: u32,
+    /// The directory to move them to; every node must be told the same by archive.dir
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// Lines for people, or JSON
+    #[arg(long, short = 'o', value_enum, default_value = "table")]
+    pub output: Format,
 }
 
 /// `check …`

@@ -2,6 +2,7 @@
 //! the domain; the node alone decides what is right.
 
 mod apply;
+mod archive;
 mod args;
 mod args_resources;
 mod audit;
@@ -82,6 +83,7 @@ async fn execute(cli: Cli, terminal: &mut Terminal) -> Result<(), Failure> {
         Command::Demo(args) => demo::demo(terminal, args).await,
         Command::Check(command) => check::check(terminal, command),
         Command::Integrity(command) => integrity::integrity(terminal, command),
+        Command::Archive(args) => archive::archive(terminal, args).await,
         Command::Migrate(args) => migrate::migrate(terminal, args).await,
         Command::Verify(args) => verify::verify(client, terminal, args).await,
         Command::Apply(args) => apply::apply(&client()?, terminal, args).await,

@@ -9,7 +9,7 @@ use flexcore_actors::ports::checkpoints::{Signer as _, TrustedKey};
 use flexcore_actors::ports::{EventStore, ImportStore, IntegrityStore};
 
 use super::integrity::{checkpoint_dir, key_file};
-use super::{EMBEDDED_STORE, locks, make_data_dir};
+use super::{EMBEDDED_STORE, archiving, locks, make_data_dir};
 use crate::config::Config;
 use crate::integrity::{CheckpointDirectory, KeyFile};
 use crate::postgres::PostgresStore;
@@ -30,7 +30,8 @@ pub struct AtRest {
 pub async fn open(config: &Config) -> anyhow::Result<AtRest> {
     if let Some(url) = &config.database_url {
         let store = PostgresStore::connect_to_read(url.reveal()).await;
-        let store = Arc::new(store.context("database.url: the event store cannot be read")?);
+        let store = store.context("database.url: the event store cannot be read")?;
+        let store = Arc::new(store.with_archive_dir(archiving::dir(config, &config.data_dir)));
         return Ok(AtRest { events: Arc::clone(&store) as _, integrity: store });
     }
     let path = config.data_dir.join(EMBEDDED_STORE);

@@ -1,5 +1,6 @@
 //! Puts a node together from its parts: the one place that names two adapters, and never more than their making.
 
+pub mod archiving;
 pub mod at_rest;
 pub(crate) mod integrity;
 mod launch; // nothing but conversions between the plugin host and the launcher
@@ -165,7 +166,8 @@ async fn open_stores(config: &Config, data_dir: &Path) -> anyhow::Result<Stores>
     };
     let store = PostgresStore::connect(url.reveal())
         .await
-        .context("database.url: the event store cannot be opened")?;
+        .context("database.url: the event store cannot be opened")?
+        .with_archive_dir(archiving::dir(config, data_dir));
     let read_models = store.read_models().context("database.url: the read models cannot be opened")?;
     Ok(Stores::of(store, read_models))
 }

@@ -20,6 +20,7 @@ pub(super) const KEYS: &[&str] = &[
     "database.url",
     "integrity.key_file",
     "integrity.checkpoint_dir",
+    "archive.dir",
     "log",
     "log_format",
     "shutdown.grace",

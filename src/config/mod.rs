@@ -40,6 +40,8 @@ pub struct Config {
     pub integrity_key_file: Option<PathBuf>,
     /// `integrity.checkpoint_dir`: where copies of checkpoints go; without it, in `data_dir`.
     pub integrity_checkpoint_dir: Option<PathBuf>,
+    /// `archive.dir`: where events are moved to by `flexcore archive`; without it, in `data_dir`.
+    pub archive_dir: Option<PathBuf>,
     /// `log`: a filter that [`crate::telemetry::init`] accepts.
     pub log: String,
     /// `log_format`
@@ -58,6 +60,7 @@ impl Default for Config {
             database_url: None,
             integrity_key_file: None,
             integrity_checkpoint_dir: None,
+            archive_dir: None,
             log: "info".to_owned(),
             log_format: LogFormat::Text,
             shutdown_grace: Duration::from_secs(20),
@@ -161,6 +164,7 @@ impl Config {
                 "key_file": self.integrity_key_file.as_ref().map(|path| path.display().to_string()),
                 "checkpoint_dir": self.integrity_checkpoint_dir.as_ref().map(|path| path.display().to_string()),
             },
+            "archive": {"dir": self.archive_dir.as_ref().map(|path| path.display().to_string())},
             "log": self.log,
             "log_format": self.log_format.as_str(),
             "shutdown": {"grace": format_duration(self.shutdown_grace)},

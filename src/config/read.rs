@@ -54,6 +54,10 @@ fn typed(mut root: Object<'_>) -> Config {
         config.integrity_checkpoint_dir = path(&mut integrity, "checkpoint_dir", "a directory");
         integrity.finish();
     }
+    if let Some(mut archive) = root.object("archive") {
+        config.archive_dir = path(&mut archive, "dir", "a directory");
+        archive.finish();
+    }
     if let Some(filter) = root.text("log") {
         match telemetry::check_filter(filter) {
             Ok(()) => config.log = filter.to_owned(),

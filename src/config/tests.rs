@@ -60,6 +60,7 @@ fn every_key_has_a_variable() {
         ("database.url", "postgres://u:p@h/db", "<redacted>"),
         ("integrity.key_file", "/keys/k", "/keys/k"),
         ("integrity.checkpoint_dir", "seals", "seals"),
+        ("archive.dir", "/old", "/old"),
         ("log", "debug", "debug"),
         ("log_format", "json", "json"),
         ("shutdown.grace", "5s", "5s"),

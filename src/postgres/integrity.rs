@@ -13,7 +13,7 @@ use flexcore_actors::ports::integrity_store::{LogState, Seal, SealOutcome, Store
 use flexcore_actors::ports::{BoxFuture, IntegrityStore};
 use tokio_postgres::{Error, Row};
 
-use super::{PostgresStore, config, error, no_reader, value};
+use super::{PostgresStore, archived, config, error, no_reader, value};
 
 /// Read by [`checkpoint`].
 const CHECKPOINT: &str = "size, root, note, sealed_at";
@@ -24,7 +24,19 @@ impl IntegrityStore for PostgresStore {
     }
 
     fn leaves(&self, indexes: Range<u64>) -> BoxFuture<'_, Result<Vec<Hash>, StoreError>> {
-        Box::pin(self.read("read leaf hashes", async move |db| leaves(db, indexes.clone()).await))
+        Box::pin(async move {
+            const OPERATION: &str = "read leaf hashes";
+            let wanted = indexes.clone();
+            let (stored, files) = self
+                .read(OPERATION, async move |db| {
+                    let stored = leaves(db, wanted.clone()).await?;
+                    let missing = (stored.len() as u64) < wanted.end.saturating_sub(wanted.start);
+                    let after = Position(wanted.start);
+                    Ok((stored, if missing { archived::files(db, after).await? } else { Vec::new() }))
+                })
+                .await?;
+            self.complete_leaves(OPERATION, indexes, stored, files).await
+        })
     }
 
     fn tiles(&self, level: u8, first: u64, limit: usize) -> BoxFuture<'_, Result<Vec<Tile>, StoreError>> {

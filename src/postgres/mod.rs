@@ -3,6 +3,7 @@
 //! that its lock is never held across a round trip. Nothing here knows SQLite, and no URL or password is ever part
 //! of a message.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ use self::listener::Listener;
 use self::writer::Writer;
 use crate::schema::{self, Migration};
 
+mod archive;
+mod archived;
 mod columns;
 mod config;
 mod error;
@@ -39,6 +42,7 @@ mod subscriptions;
 mod value;
 mod writer;
 
+pub use self::archive::{ArchiveReport, ArchiveRequest, ArchivedPartition, Keep};
 pub use self::read_models::PostgresReadModels;
 
 /// Reading connections of a node; the next read waits.
@@ -52,6 +56,7 @@ pub struct PostgresStore {
     readers: Pool,
     writer: Writer,
     head: Arc<Head>,
+    archive_dir: Option<PathBuf>,
     _listener: Listener,
 }
 
@@ -83,6 +88,7 @@ impl PostgresStore {
             readers: pool(reader.clone(), READERS)?,
             writer: Writer::new(config::writer(&config)),
             head: Arc::clone(&head),
+            archive_dir: None,
             _listener: Listener::start(reader, head),
             config,
         };
@@ -100,6 +106,22 @@ impl PostgresStore {
         schema::check_current(&migrate::status(&config).await?)
             .map_err(|unfit| StoreError::Failed { operation: "read the store", source: Box::new(unfit) })?;
         Self::over(config).await
+    }
+
+    /// The directory that holds archived events (`archive.dir`); without it, reading them fails and says so.
+    #[must_use]
+    pub fn with_archive_dir(self, dir: impl Into<PathBuf>) -> Self {
+        Self { archive_dir: Some(dir.into()), ..self }
+    }
+
+    /// Moves the oldest events to archive files, partition by partition; nodes may be running. What an earlier call
+    /// left unfinished is done again.
+    ///
+    /// # Errors
+    /// As [`PostgresStore::connect`]; when a file cannot be written or does not hold what the database does, and then
+    /// the partition stays where it is.
+    pub async fn archive(url: &str, request: &ArchiveRequest) -> Result<ArchiveReport, StoreError> {
+        archive::run(&config::common(config::parse(url)?)?, request).await
     }
 
     /// The read models in the same database.
@@ -197,7 +219,15 @@ impl EventStore for PostgresStore {
         after: Version,
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<RecordedEvent>, StoreError>> {
-        Box::pin(self.read("read_stream", async move |db| reads::stream(db, stream, after, limit).await))
+        Box::pin(async move {
+            const OPERATION: &str = "read_stream";
+            let found = self
+                .read(OPERATION, async move |db| archived::stream(db, stream, after, limit).await)
+                .await?;
+            let stream = stream.clone();
+            self.complete(OPERATION, found, limit, move |file, limit| file.stream(&stream, after, limit))
+                .await
+        })
     }
 
     fn read_all<'a>(
@@ -206,7 +236,13 @@ impl EventStore for PostgresStore {
         limit: usize,
         filter: &'a EventFilter,
     ) -> BoxFuture<'a, Result<Vec<RecordedEvent>, StoreError>> {
-        Box::pin(self.read("read_all", async move |db| reads::all(db, after, limit, filter).await))
+        Box::pin(async move {
+            const OPERATION: &str = "read_all";
+            let found =
+                self.read(OPERATION, async move |db| archived::all(db, after, limit, filter).await).await?;
+            let filter = filter.clone();
+            self.complete(OPERATION, found, limit, move |file, limit| file.all(after, limit, &filter)).await
+        })
     }
 
     fn find_command<'a>(

@@ -14,7 +14,7 @@ use tokio_postgres::{Error, Row};
 use super::value;
 
 /// Read by [`event`].
-const EVENT: &str = "id, stream, version, position, kind, schema_version, recorded_at, node, actor, \
+pub(super) const EVENT: &str = "id, stream, version, position, kind, schema_version, recorded_at, node, actor, \
                      correlation_id, causation_id, payload, payload_hash, leaf_hash";
 
 /// Events of one stream.
@@ -142,13 +142,21 @@ pub(super) async fn wakeups(
     rows.iter().map(wakeup).collect()
 }
 
+/// The version of a stream's last event; 0 before the first.
+pub(super) async fn head_version(db: &ClientWrapper, stream: &StreamId) -> Result<Version, Error> {
+    let statement = db.prepare_cached("select head_version from stream where name = $1").await?;
+    let row = db.query_opt(&statement, &[&stream.as_str()]).await?;
+    row.map_or(Ok(Version(0)), |row| value::counter(&row, "head_version").map(Version))
+}
+
 /// The position of the last event.
 pub(super) async fn head(db: &ClientWrapper) -> Result<Position, Error> {
     let statement = db.prepare_cached("select next_position - 1 as head from log_head").await?;
     value::counter(&db.query_one(&statement, &[]).await?, "head").map(Position)
 }
 
-fn event(row: &Row) -> Result<RecordedEvent, Error> {
+/// Reads an event from [`EVENT`].
+pub(super) fn event(row: &Row) -> Result<RecordedEvent, Error> {
     Ok(RecordedEvent {
         id: EventId(row.try_get("id")?),
         stream: value::stream(row, "stream")?,

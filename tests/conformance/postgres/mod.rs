@@ -7,6 +7,7 @@ use flexcore_actors::ports::{BoxFuture, EventStore, IntegrityStore, Subscription
 use flexcore_actors::testkit::conformance::{Fixture, IntegrityFixture, SubscriptionFixture};
 use flexcore_test_support::TestDatabase;
 
+mod archive;
 mod connections;
 mod schema;
 
