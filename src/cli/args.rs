@@ -99,6 +99,16 @@ pub enum Command {
         after_help = "Examples:\n  flexcore verify\n  flexcore verify --data-dir ./flexcore-data --public-key trusted-keys --checkpoints /mnt/worm/checkpoints\n  flexcore verify --file events.jsonl --public-key trusted-keys\n\nExit 0 only if the log is intact, else 1 and the first bad stream and version."
     )]
     Verify(VerifyArgs),
+    /// Write events to a file that can be verified without the store
+    #[command(
+        after_help = "Examples:\n  flexcore export events.jsonl\n  flexcore export --stream pipeline-customers customers.jsonl\n  flexcore export --after 120000 rest.jsonl\n  flexcore export --data-dir ./flexcore-data events.jsonl"
+    )]
+    Export(ExportArgs),
+    /// Verify an export, then take it into an empty store
+    #[command(
+        after_help = "Examples:\n  flexcore import events.jsonl --public-key trusted-keys --data-dir ./restored\n  flexcore import events.jsonl --public-key trusted-keys --database-url postgres://…"
+    )]
+    Import(ImportArgs),
     /// Check something without running it
     #[command(subcommand)]
     Check(CheckCommand),
@@ -291,6 +301,40 @@ pub struct VerifyArgs {
     /// Lines for people, or JSON
     #[arg(long, short = 'o', value_enum, default_value = "table")]
     pub output: Format,
+}
+
+/// `export`
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// The file to write; - is standard output
+    pub file: PathBuf,
+    /// Only this stream, each event with the proof that it is in the log
+    #[arg(long, value_name = "STREAM")]
+    pub stream: Option<String>,
+    /// Only events beyond this position
+    #[arg(long, value_name = "POSITION", default_value_t = 0)]
+    pub after: u64,
+    #[command(flatten)]
+    pub store: StoreArgs,
+}
+
+/// `import`
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// The export
+    #[arg(required_unless_present = "meltano")]
+    pub file: Option<PathBuf>,
+    /// Convert a Meltano project
+    #[arg(long, value_name = "FILE", conflicts_with = "file")]
+    pub meltano: Option<PathBuf>,
+    /// The public keys to believe, as flexcore integrity public prints them
+    #[arg(long, value_name = "FILE")]
+    pub public_key: Option<PathBuf>,
+    /// A directory of checkpoints to compare the export with
+    #[arg(long, value_name = "DIR")]
+    pub checkpoints: Option<PathBuf>,
+    #[command(flatten)]
+    pub store: StoreArgs,
 }
 
 /// `migrate`

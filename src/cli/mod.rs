@@ -12,10 +12,12 @@ mod demo;
 mod difference;
 mod events;
 mod executions;
+mod export;
 mod failure;
 mod files;
 mod follow;
 mod human;
+mod import;
 mod inspect;
 mod integrity;
 mod lists;
@@ -86,6 +88,8 @@ async fn execute(cli: Cli, terminal: &mut Terminal) -> Result<(), Failure> {
         Command::Archive(args) => archive::archive(terminal, args).await,
         Command::Migrate(args) => migrate::migrate(terminal, args).await,
         Command::Verify(args) => verify::verify(client, terminal, args).await,
+        Command::Export(args) => export::export(client, terminal, args).await,
+        Command::Import(args) => import::import(terminal, args).await,
         Command::Apply(args) => apply::apply(&client()?, terminal, args).await,
         Command::Run(args) => run::run(&client()?, terminal, args).await,
         Command::Exec(args) => run::exec(&client()?, terminal, args).await,

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use flexcore_actors::domain::integrity::verify::Trusted;
 use flexcore_actors::ports::OutsideCheckpoints;
-use flexcore_actors::runtime::integrity::verification::{self, Progress, Subject};
+use flexcore_actors::runtime::integrity::export::{ExportReader, Item};
+use flexcore_actors::runtime::integrity::outside::{End, Outside};
+use flexcore_actors::runtime::integrity::verification::{self, Progress, Subject, Verdict};
 use flexcore_actors::runtime::integrity::views::VerificationView;
 use http::Method;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -19,6 +21,7 @@ use crate::integrity::{CheckpointDirectory, read_trusted};
 
 use super::args::VerifyArgs;
 use super::client::Client;
+use super::export::Lines;
 use super::failure::{Exit, Failure};
 use super::human::{grouped, printable};
 use super::integrity::key_failure;
@@ -37,7 +40,9 @@ pub async fn verify(
     terminal: &mut Terminal,
     args: VerifyArgs,
 ) -> Result<(), Failure> {
-    let found = if args.store.data_dir.is_some() || args.store.database_url.is_some() {
+    let found = if let Some(file) = &args.file {
+        export_file(terminal, &args, file).await?
+    } else if args.store.data_dir.is_some() || args.store.database_url.is_some() {
         store(terminal, &args).await?
     } else {
         if args.public_key.is_some() || args.checkpoints.is_some() {
@@ -99,8 +104,76 @@ async fn store(terminal: &mut Terminal, args: &VerifyArgs) -> Result<Value, Fail
     Ok(serde_json::to_value(view).unwrap_or_default())
 }
 
+async fn export_file(terminal: &mut Terminal, args: &VerifyArgs, file: &Path) -> Result<Value, Failure> {
+    let config = store_config(terminal, &args.store)?;
+    let (trusted, key) = trusted(&config, args.public_key.as_deref())?;
+    let (outside, copies) = match &args.checkpoints {
+        Some(_) => outside(&config, args.checkpoints.as_deref())?,
+        None => (None, "not compared with checkpoints outside the export; give them with --checkpoints"),
+    };
+    let verdict = check_export(terminal, file, trusted, outside.as_ref()).await?;
+    let mut view = VerificationView::running(&format!("{key}; {copies}"), verdict.counts.events, 0);
+    view.decide(&verdict);
+    view.of = view.events;
+    Ok(serde_json::to_value(view).unwrap_or_default())
+}
+
+/// Verifies a whole export.
+///
+/// # Errors
+/// When it, or the directory of checkpoints, cannot be read.
+pub(super) async fn check_export(
+    terminal: &Terminal,
+    file: &Path,
+    trusted: Vec<Trusted>,
+    outside: Option<&CheckpointDirectory>,
+) -> Result<Verdict, Failure> {
+    let mut lines = Lines::open(file)?;
+    let mut reader = ExportReader::new(trusted);
+    let mut outside = Outside::new(outside.map(|outside| outside as &dyn OutsideCheckpoints));
+    let bar = Bar::new(terminal);
+    let done = async {
+        outside.begin(reader.verifier()).await?;
+        while let Some(line) = lines.next().map_err(Broken::File)? {
+            if let Item::Header(header) = reader.line(line)? {
+                outside.skip(reader.verifier(), header.after.0).await?;
+            }
+            let header = reader.header().filter(|header| header.stream.is_none());
+            if let Some(last) = header.map(|header| header.position) {
+                outside.compare(reader.verifier()).await?;
+                bar.show(reader.verifier().position().0, last.0);
+            }
+        }
+        reader.finish()?;
+        Ok(())
+    };
+    let ended = done.await;
+    let counts = reader.verifier().counts();
+    match ended {
+        Ok(()) => Ok(Verdict { counts, fault: None }),
+        Err(Broken::End(End::Fault(fault))) => Ok(Verdict { counts, fault: Some(*fault) }),
+        Err(Broken::End(End::Error(error))) => Err(refused(&error.into())),
+        Err(Broken::File(failure)) => Err(failure),
+    }
+}
+
+/// Why the reading of an export ends before its end.
+enum Broken {
+    File(Failure),
+    End(End),
+}
+
+impl<E: Into<End>> From<E> for Broken {
+    fn from(end: E) -> Self {
+        Self::End(end.into())
+    }
+}
+
 /// Whom to believe, and what that is worth.
-fn trusted(config: &Config, given: Option<&Path>) -> Result<(Vec<Trusted>, &'static str), Failure> {
+pub(super) fn trusted(
+    config: &Config,
+    given: Option<&Path>,
+) -> Result<(Vec<Trusted>, &'static str), Failure> {
     let (keys, worth) = match given {
         Some(path) => (read_trusted(path).map_err(key_failure)?, "the public key was given"),
         None => match at_rest::trusted(config).map_err(|error| Failure::failed(format!("{error:#}")))? {
@@ -115,7 +188,7 @@ fn trusted(config: &Config, given: Option<&Path>) -> Result<(Vec<Trusted>, &'sta
     Ok((keys.into_iter().map(|trusted| (trusted.key, trusted.until)).collect(), worth))
 }
 
-fn outside(
+pub(super) fn outside(
     config: &Config,
     given: Option<&Path>,
 ) -> Result<(Option<CheckpointDirectory>, &'static str), Failure> {

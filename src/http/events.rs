@@ -1,4 +1,4 @@
-//! `GET /events`: the event store, read in its order, or followed (see `stream.rs`).
+//! `GET /events`: the event store, read in its order, followed (see `stream.rs`) or exported (see `export.rs`).
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use super::any_of;
 use super::problem::Problem;
 use super::query::Query;
 use super::reply::{Answer, Ctx, CtxFilter, json};
-use super::stream;
+use super::{export, stream};
 
 /// The routes under `/events`.
 pub(super) fn routes(ctx: &CtxFilter) -> BoxedFilter<(Answer,)> {
@@ -22,7 +22,12 @@ pub(super) fn routes(ctx: &CtxFilter) -> BoxedFilter<(Answer,)> {
         .and(warp::get())
         .and(ctx.clone())
         .then(move |ctx| follow(ctx, Arc::clone(&places)));
-    any_of!(list, follow)
+    let exports = export::places();
+    let export = warp::path!("events" / "export")
+        .and(warp::get())
+        .and(ctx.clone())
+        .then(move |ctx| export::export(ctx, Arc::clone(&exports)));
+    any_of!(list, follow, export)
 }
 
 async fn follow(ctx: Ctx, places: Arc<Semaphore>) -> Answer {

@@ -75,5 +75,10 @@ pub(super) const SLOW_CLIENT: Duration = Duration::from_secs(30);
 /// How long a client is told to wait before it connects again, milliseconds.
 pub(super) const EVENT_RECONNECT_MS: u32 = 500;
 
+/// Exports that may be taken at the same time: each one reads the whole log.
+pub(super) const EXPORTS: usize = 4;
+/// Pages of an export that wait for a slow client.
+pub(super) const EXPORT_BUFFER: usize = 2;
+
 /// Pages of plugins searched for quarantined ones: 10,000 plugins.
 pub(super) const QUARANTINE_PAGES: usize = 10;

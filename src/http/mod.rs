@@ -12,6 +12,7 @@ mod commands;
 mod definitions;
 mod events;
 mod executions;
+mod export;
 mod guard;
 mod inspect;
 mod integrity;

@@ -122,6 +122,9 @@ pub const ROUTES: &[Route] = &[
     get(api!("/plugins/{name}/status"), "its health and counts"),
     post(api!("/plugins/{name}/execute"), "run it alone and wait for its result").patient(),
     get(api!("/events"), "events in the order of the store").query(EVENTS),
+    get(api!("/events/export"), "the log as lines that can be verified without the node")
+        .query(&["aggregate_id", "after"])
+        .patient(),
     post(api!("/events"), "append an event of your own").later("external events"),
     get(api!("/events/stream"), "events as they happen (SSE)").query(STREAM),
     get(api!("/subscriptions"), "what reacts to events, and how far it has come"),

@@ -113,6 +113,27 @@ pub fn rotate(path: &Path) -> Result<VerifierKey, KeyError> {
     Ok(next.public())
 }
 
+/// Believes keys of a log that was brought from elsewhere beside those of a key file: they have signed checkpoints up
+/// to `size` and will sign no more here.
+///
+/// # Errors
+/// When the files cannot be read or written.
+pub fn adopt(path: &Path, keys: &[TrustedKey], size: u64) -> Result<(), KeyError> {
+    let (current, mut former) = match load(path) {
+        Ok(keys) => (vec![keys.current.public()], keys.former),
+        Err(KeyError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            (Vec::new(), load_former(&trusted_path(path))?)
+        }
+        Err(error) => return Err(error),
+    };
+    for adopted in keys {
+        if !current.contains(&adopted.key) && former.iter().all(|known| known.key != adopted.key) {
+            former.push(TrustedKey { key: adopted.key.clone(), until: Some(adopted.until.unwrap_or(size)) });
+        }
+    }
+    write_former(path, &former)
+}
+
 impl KeyFile {
     /// Reads the keys. `beside_store` says that the file lies beside the store.
     ///
@@ -195,13 +216,7 @@ fn end_rotation(path: &Path, keys: &RwLock<Keys>, size: u64) -> Result<(), KeyEr
     let mut former = keys.former.clone();
     former.retain(|known| known.key != retiring.public());
     former.push(TrustedKey { key: retiring.public(), until: Some(size) });
-    let mut text =
-        String::from("# Keys that signed checkpoints before, each with the size of the last one.\n");
-    for key in &former {
-        writeln!(text, "{key}").expect("a text takes everything");
-    }
-    let trusted = trusted_path(path);
-    durable::replace(&trusted, &text, EVERYBODY_READS).map_err(file("write", &trusted))?;
+    write_former(path, &former)?;
     durable::replace(path, &keys.current.line(), OWNER_ONLY).map_err(file("replace", path))?;
     keys.former = former;
     keys.retiring = None;
@@ -213,6 +228,16 @@ fn trusted_path(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".trusted");
     path.with_file_name(name)
+}
+
+fn write_former(path: &Path, former: &[TrustedKey]) -> Result<(), KeyError> {
+    let mut text =
+        String::from("# Keys that signed checkpoints before, each with the size of the last one.\n");
+    for key in former {
+        writeln!(text, "{key}").expect("a text takes everything");
+    }
+    let trusted = trusted_path(path);
+    durable::replace(&trusted, &text, EVERYBODY_READS).map_err(file("write", &trusted))
 }
 
 fn load(path: &Path) -> Result<Keys, KeyError> {

@@ -9,4 +9,4 @@ mod keys;
 mod tests;
 
 pub use directory::CheckpointDirectory;
-pub use keys::{KeyError, KeyFile, generate, read_trusted, rotate};
+pub use keys::{KeyError, KeyFile, adopt, generate, read_trusted, rotate};

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use super::super::integrity::export::{ExportError, ExportQuery, Exporter};
 use super::super::integrity::tree::{SealedTree, TreeError};
 use super::super::integrity::views::{
     CheckpointView, ConsistencyView, DirectoryView, HashView, InclusionView, IntegrityView, KeyView,
@@ -80,6 +81,21 @@ impl Api {
             latest.ok_or_else(|| ApiError::NotFound { kind: "verification", id: "latest".to_owned() })?;
         latest.wait(patience).await;
         Ok(latest.view())
+    }
+
+    /// An export of what is in the log now, to be taken page by page.
+    ///
+    /// # Errors
+    /// When the log is not sealed up to where it is to begin, or the store is away.
+    pub async fn export(&self, query: ExportQuery) -> Result<Exporter, ApiError> {
+        let shared = &self.services.shared;
+        let store = Arc::clone(&self.services.sealer.ports().store);
+        let exporter = Exporter::begin(Arc::clone(&shared.store), store, query, shared.clock.now()).await;
+        exporter.map_err(|error| match error {
+            ExportError::Store(error) => store_away(error),
+            ExportError::Tree(error) => damaged(error),
+            ExportError::NotSealed { .. } => ApiError::Conflict(error.to_string()),
+        })
     }
 
     /// That the event at a position is in the log of `size` events; by default in all that is sealed.
