@@ -1,6 +1,8 @@
 //! Taking a log from elsewhere: whole, in pages, broken off and gone on with; and what takes nothing. Both stores, one
 //! into the other.
 
+#![expect(clippy::unwrap_used, reason = "the helpers of tests may panic, as tests do")]
+
 use std::sync::Arc;
 
 use flexcore::postgres::PostgresStore;

@@ -86,7 +86,9 @@ async fn a_log_is_verified_exported_and_restored() {
         let (n, _) = last_of(lines, stream);
         lines.remove(n);
     });
-    verify("less.jsonl").await.expect(1).says("is missing");
+    verify("less.jsonl").await.expect(1).says("fewer are there");
+    edited(folder, "all.jsonl", "begin.jsonl", |lines| drop(lines.remove(1)));
+    verify("begin.jsonl").await.expect(1).says("the event at position 1 is missing");
     edited(folder, "all.jsonl", "unsigned.jsonl", |lines| {
         let checkpoints = lines.iter().filter(|line| line.starts_with("{\"checkpoint\"")).count();
         lines.retain(|line| !line.starts_with("{\"checkpoint\""));

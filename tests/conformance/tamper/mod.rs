@@ -1,6 +1,8 @@
 //! Tampering with real stores, as somebody with every right on the database would: triggers are switched off first. For
 //! each attack, what verification says, and where. Never in here: the promises of untouched stores.
 
+#![expect(clippy::unwrap_used, reason = "the helpers of tests may panic, as tests do")]
+
 mod postgres;
 mod sqlite;
 
