@@ -1,6 +1,7 @@
 //! The conformance suites of the event store, of snapshots and of read models, run on every adapter, and what only one
 //! of them can promise. The PostgreSQL server is given by `cargo xtask test`.
 
+mod import;
 mod memory;
 mod migrations;
 mod postgres;

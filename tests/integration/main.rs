@@ -16,4 +16,5 @@ mod integrity;
 mod migrate;
 mod python;
 mod same_events;
+mod verify;
 mod world;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use ed25519_dalek::{Signer as _, SigningKey};
 use jiff::Timestamp;
@@ -17,8 +18,14 @@ use crate::domain::integrity::note::{KeyName, NoteSignature, VerifierKey};
 use crate::ports::checkpoints::{NotePage, NotePlace, OutsideError, Place, Published, TrustedKey};
 use crate::ports::event_store::{EventFilter, StoreError};
 use crate::ports::integrity_store::{LogState, Seal, SealOutcome, StoredCheckpoint, StreamEnd};
-use crate::ports::{BoxFuture, EventStore, IntegrityStore, OutsideCheckpoints, Signer};
-use crate::runtime::integrity::IntegrityPorts;
+use crate::ports::{BoxFuture, EventStore, IdSource, IntegrityStore, OutsideCheckpoints, Signer};
+use crate::runtime::inspect::Inspector;
+use crate::runtime::integrity::{IntegrityPorts, Sealer};
+use crate::runtime::supervisor::SupervisorHandle;
+use crate::testkit::ManualClock;
+
+/// How long sealing a test's log may take.
+const SEAL_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Everything in memory over a store's events.
 #[must_use]
@@ -133,6 +140,20 @@ impl IntegrityStore for MemoryIntegrity {
         sealed.checkpoints.insert(seal.checkpoint.size, seal.checkpoint.clone());
         Box::pin(std::future::ready(Ok(SealOutcome::Sealed)))
     }
+}
+
+/// Seals a log as a node's sealer does when it ends: everything that is there, once.
+///
+/// # Panics
+/// When the sealer cannot be started.
+pub async fn seal_log(store: Arc<dyn IntegrityStore>, signer: TestSigner, outside: impl OutsideCheckpoints) {
+    let clock = Arc::new(ManualClock::new(1));
+    let ids = Arc::clone(&clock) as Arc<dyn IdSource>;
+    let supervisor = SupervisorHandle::spawn("integrity", Inspector::new("seal"), ids, None).await;
+    let supervisor = supervisor.expect("a supervisor can be started");
+    let ports = IntegrityPorts { store, signer: Arc::new(signer), outside: Arc::new(outside) };
+    Sealer::start(ports, clock, &supervisor).await.finish();
+    supervisor.drain(SEAL_DEADLINE).await;
 }
 
 /// Signs with a key made of one number.

@@ -14,7 +14,7 @@ mod snapshots;
 mod subscriptions;
 
 pub use clock::ManualClock;
-pub use integrity::{MemoryCheckpoints, MemoryIntegrity, TestSigner, integrity_ports};
+pub use integrity::{MemoryCheckpoints, MemoryIntegrity, TestSigner, integrity_ports, seal_log};
 pub use memory::{Fault, MemoryStore};
 pub use memory_read_models::MemoryReadModels;
 pub use snapshots::MemorySnapshots;

@@ -1,12 +1,13 @@
 //! Tampering with real stores, as somebody with every right on the database would: triggers are switched off first. For
 //! each attack, what verification says, and where. Never in here: the promises of untouched stores.
 
+#![expect(clippy::unwrap_used, reason = "the helpers of tests may panic, as tests do")]
+
 mod postgres;
 mod sqlite;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use flexcore::integrity::CheckpointDirectory;
@@ -16,14 +17,10 @@ use flexcore_actors::domain::integrity::leaf::{LeafHash, next_digest};
 use flexcore_actors::domain::integrity::verify::{Fault, FaultKind, Source};
 use flexcore_actors::ports::event_store::EventFilter;
 use flexcore_actors::ports::{BoxFuture, EventStore, IntegrityStore, OutsideCheckpoints};
-use flexcore_actors::runtime::inspect::Inspector;
 use flexcore_actors::runtime::integrity::verification::{Progress, Subject, Verdict, verify};
-use flexcore_actors::runtime::integrity::{IntegrityPorts, Sealer};
-use flexcore_actors::runtime::supervisor::SupervisorHandle;
 use flexcore_actors::testkit::conformance::{Writer, pipeline};
-use flexcore_actors::testkit::{ManualClock, MemoryCheckpoints, TestSigner};
+use flexcore_actors::testkit::{MemoryCheckpoints, TestSigner, seal_log};
 
-const DEADLINE: Duration = Duration::from_secs(30);
 /// A position that no event has, in the first partition.
 const ASIDE: u64 = 20_000_000;
 
@@ -76,19 +73,7 @@ impl<A: Attacker> Log<A> {
 
     /// Seals what is there with a key of this number, and copies the checkpoint outside.
     async fn seal(&self, key: u8, outside: impl OutsideCheckpoints) {
-        let clock = Arc::new(ManualClock::new(1));
-        let supervisor =
-            SupervisorHandle::spawn("integrity", Inspector::new("n1"), Arc::clone(&clock) as _, None)
-                .await
-                .unwrap();
-        let ports = IntegrityPorts {
-            store: self.attacker.integrity(),
-            signer: Arc::new(TestSigner::new("example.com/log", key)),
-            outside: Arc::new(outside),
-        };
-        let sealer = Sealer::start(ports, clock, &supervisor).await;
-        sealer.finish();
-        supervisor.drain(DEADLINE).await;
+        seal_log(self.attacker.integrity(), TestSigner::new("example.com/log", key), outside).await;
     }
 
     async fn verdict(&self, key: u8, outside: bool) -> Verdict {

@@ -274,7 +274,7 @@ impl Run<'_> {
             let checkpoint = self.inside.next.take();
             checkpoint.map_or(Ok(()), |checkpoint| self.verifier.agree(&checkpoint, Source::Inside))?;
         }
-        Ok(self.outside.compare(&mut self.verifier).await?)
+        self.outside.compare(&mut self.verifier).await
     }
 
     async fn peek_inside(&mut self) -> Result<Option<u64>, End> {

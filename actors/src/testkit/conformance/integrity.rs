@@ -14,7 +14,7 @@ use crate::domain::integrity::leaf::next_digest;
 use crate::domain::integrity::merkle::{
     Hash, ProofPlan, TILE_WIDTH, Tile, TreeBuilder, empty_root, verify_consistency, verify_inclusion,
 };
-use crate::ports::integrity_store::{LogState, Seal, SealOutcome, StoredCheckpoint};
+use crate::ports::integrity_store::{LogState, Seal, SealOutcome, StoredCheckpoint, StreamEnd};
 use crate::ports::{BoxFuture, IntegrityStore};
 use crate::runtime::integrity::tree::{SealedTree, leaves};
 
@@ -36,6 +36,7 @@ macro_rules! integrity_store_conformance {
         $crate::event_store_conformance! { @each $fixture:
             the_log_state_follows_the_log,
             leaves_are_those_of_the_events,
+            the_records_of_streams_follow_them,
             a_seal_is_stored_whole,
             a_seal_on_another_checkpoint_is_refused,
             of_seals_at_the_same_time_one_is_stored,
@@ -93,6 +94,31 @@ pub async fn leaves_are_those_of_the_events<F: IntegrityFixture>(fixture: &F) {
     {
         assert_eq!(store.leaves(range.clone()).await.expect("leaves"), all[expected], "{range:?}");
     }
+}
+
+/// Each stream's record names its last event; they come by name, in pages.
+pub async fn the_records_of_streams_follow_them<F: IntegrityFixture>(fixture: &F) {
+    let (store, writer) = (fixture.integrity(), Writer::claim(fixture).await);
+    assert_eq!(store.stream_ends(None, 9).await.expect("stream_ends"), []);
+    let names = ["b", "a", "c", "a-b"].map(pipeline);
+    for (n, stream) in (1..).zip(&names) {
+        writer.commit(&writer.unit(stream, 0, n)).await;
+    }
+    writer.commit(&writer.unit(&names[0], 1, 2)).await;
+    let mut expected: Vec<StreamEnd> = Vec::new();
+    for stream in &names {
+        let last = writer.stream(stream).await.pop().expect("it has events");
+        expected.push(StreamEnd { stream: last.stream, version: last.version, leaf: last.hashes.leaf });
+    }
+    expected.sort_by(|a, b| a.stream.cmp(&b.stream));
+    assert_eq!(store.stream_ends(None, 9).await.expect("stream_ends"), expected);
+    let mut paged = store.stream_ends(None, 1).await.expect("stream_ends");
+    while let Some(next) =
+        store.stream_ends(paged.last().map(|end| &end.stream), 1).await.expect("more").pop()
+    {
+        paged.push(next);
+    }
+    assert_eq!(paged, expected);
 }
 
 /// Tiles, their roots and checkpoints come back as they were stored, in order and in pages.

@@ -280,8 +280,14 @@ impl Verifier {
     /// When the events so far are not those that were signed.
     pub fn agree(&mut self, checkpoint: &Checkpoint, source: Source) -> Result<(), Fault> {
         let size = checkpoint.size;
-        if size != self.tree.size() {
-            return Err(self.range(FaultKind::Cut { size, source }));
+        if size > self.tree.size() {
+            let position = Some(Position(self.tree.size() + 1));
+            let until = Some(Position(size));
+            return Err(Fault { position, until, ..Fault::of(FaultKind::Cut { size, source }) });
+        }
+        if size < self.tree.size() {
+            let why = format!("the one over {size} events follows larger ones");
+            return Err(Fault::of(FaultKind::Checkpoint { source, why }));
         }
         if checkpoint.root != self.tree.root() {
             return Err(self.range(FaultKind::Root { size, source }));
