@@ -8,7 +8,7 @@ use rusqlite::types::Type;
 use rusqlite::{CachedStatement, Error, Result, Row, params};
 use uuid::Uuid;
 
-/// Read by [`read`], written by [`write`].
+/// Read by [`read`], written by [`write()`].
 pub(super) const COLUMNS: &str = "position, version, recorded_at, id, correlation_id, causation_id, \
                                   schema_version, stream, kind, node, actor, payload, payload_hash, leaf_hash";
 

@@ -39,7 +39,7 @@ pub struct AuditEntry {
     pub status: Option<u16>,
     /// How many requests it stands for.
     pub count: u64,
-    /// What it recorded, the first [`EVENTS`].
+    /// What it recorded, the first `EVENTS`.
     pub events: Vec<AuditedEvent>,
     /// The command's id, for accepted ones.
     pub command_id: Option<uuid::Uuid>,
