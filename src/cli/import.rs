@@ -1,6 +1,8 @@
 //! `import`: an export into an empty store at rest. It is verified as a whole before the first event is stored. Never in
 //! here: what makes an export right.
 
+use std::path::Path;
+
 use flexcore_actors::runtime::integrity::export::{ImportError, Importer};
 use flexcore_actors::runtime::integrity::views::VerificationView;
 
@@ -53,7 +55,14 @@ pub async fn import(terminal: &mut Terminal, args: ImportArgs) -> Result<(), Fai
         // the node that will use this store has a key of its own
         let keys = read_trusted(path).map_err(key_failure)?;
         let key_file = compose::integrity::key_file(&config, &config.data_dir).0;
-        adopt(&key_file, &keys, verdict.counts.sealed).map_err(key_failure)?;
+        if key_file.parent().is_some_and(Path::is_dir) {
+            adopt(&key_file, &keys, verdict.counts.sealed).map_err(key_failure)?;
+        } else {
+            terminal.note(&format!(
+                "the node that will use this store must believe the given keys too: copy them to {}.trusted",
+                key_file.display()
+            ));
+        }
     }
     terminal.line(&format!("imported: {} events, verified", grouped(stored.0)))
 }
