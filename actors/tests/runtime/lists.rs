@@ -128,6 +128,8 @@ async fn lists_answer_while_their_model_is_rebuilt_under_load() {
     for n in 0..50 {
         world.ok(CommandKind::RegisterPlugin, &format!("q{n:02}"), plugin(&format!("q{n:02}"), 1)).await;
     }
+    let registered = world.events().await.last().unwrap().position;
+    reflects(&world, View::Plugins, registered).await;
     let writer = {
         let world = Arc::clone(&world);
         tokio::spawn(async move {
