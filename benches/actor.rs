@@ -3,6 +3,9 @@
 //!
 //! Run it with `cargo bench --profile dist --bench actor`.
 
+#[path = "support/idle_node.rs"]
+mod idle_node;
+
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -34,57 +37,19 @@ const PIPELINE: &str = "orders";
 /// Callers at once, more than there are processors.
 const CALLERS: u64 = 16;
 
-/// A host without programs, for a node that runs none.
-struct Nothing;
-
-impl PluginHost for Nothing {
-    fn run<'a>(
-        &'a self,
-        _: PipeSpec,
-        _: mpsc::Sender<HostEvent>,
-        _: Arc<Progress>,
-        _: CancellationToken,
-    ) -> BoxFuture<'a, AttemptEnd> {
-        Box::pin(async { AttemptEnd { cause: None, report: AttemptReport::default() } })
-    }
-
-    fn prepare<'a>(&'a self, _: &'a Manifest) -> BoxFuture<'a, Result<(), Cause>> {
-        Box::pin(async { Ok(()) })
-    }
-}
-
-impl LogStore for Nothing {
-    fn append(&self, _: ExecutionId, _: &[LogLine]) {}
-
-    fn read(
-        &self,
-        _: ExecutionId,
-        after: u64,
-        _: usize,
-    ) -> BoxFuture<'_, std::io::Result<(Vec<LogLine>, u64)>> {
-        Box::pin(async move { Ok((Vec::new(), after)) })
-    }
-}
-
 /// A node with one plugin and one pipeline.
 async fn node(store: Arc<dyn EventStore>) -> anyhow::Result<Node> {
-    let (clock, ids) = (Arc::new(System), Arc::new(System));
-    let integrity = integrity_ports(Arc::clone(&store));
     let snapshots = Arc::new(MemorySnapshots::default());
     let subscriptions = Arc::new(MemorySubscriptions::new(Arc::new(System)));
-    let (host, logs) = (Arc::new(Nothing), Arc::new(Nothing));
     let read_models = Arc::new(MemoryReadModels::default());
-    let ports = Ports { store, read_models, snapshots, subscriptions, host, logs, integrity, clock, ids };
-    let node = Node::start("bench", ports).await?;
+    let node = idle_node::start(store, snapshots, subscriptions, read_models).await?;
     let plugin =
         json!({"name": "tap", "version": "1", "type": "extractor", "protocol": "singer", "command": ["tap"]});
     let steps = json!({"steps": [{"name": "load", "plugin": "tap"}]});
     for (kind, id, payload) in
         [(CommandKind::RegisterPlugin, "tap", plugin), (CommandKind::CreatePipeline, PIPELINE, steps)]
     {
-        let correlation_id = CorrelationId(System.uuid());
-        let context = Context { actor: "bench".to_owned(), correlation_id, command_id: None, if_match: None };
-        node.api().submit(Command { kind, aggregate_id: id.to_owned(), payload, context }).await?;
+        node.api().submit(idle_node::command(kind, id, payload)).await?;
     }
     Ok(node)
 }

@@ -1,6 +1,6 @@
-//! Appends through the node's committer against raw `unnest` inserts of the same events on the same PostgreSQL, into
-//! a table with the same columns, indexes and partitions, in batches of the size that the committer made; and the
-//! committer on SQLite beside it. It compares and prints; it never judges: a figure is no test.
+//! Appends through the node's committer against raw `unnest` inserts and against `COPY` of the same events on the same
+//! PostgreSQL, into tables with the same columns, indexes and partitions, in batches of the size that the committer made;
+//! and the committer on SQLite beside it. It compares and prints; it never judges: a figure is no test.
 //!
 //! Run it with `cargo xtask services -- cargo bench --profile dist --bench append`.
 #![expect(clippy::print_stdout, reason = "the figures are this program's output")]
@@ -190,7 +190,9 @@ fn unit(case: &Case, stream: StreamId, expected: u64, epochs: &[Epoch], payload:
 struct Figures {
     ours: Vec<f64>,
     raw: Vec<f64>,
-    ratios: Vec<f64>,
+    copy: Vec<f64>,
+    to_raw: Vec<f64>,
+    to_copy: Vec<f64>,
     units_per_commit: f64,
 }
 
@@ -208,10 +210,13 @@ async fn compare(case: &Case, ours: &Ours, raw: &mut RawEvents<'_>, payload: &By
         let commits = (ours.commits() - before).max(1);
         let batch = same.len().div_ceil(usize::try_from(commits)?);
         let raw_time = raw.insert(&same, batch).await?.as_secs_f64();
+        let copy_time = raw.copy(&same, batch).await?.as_secs_f64();
         if round > 0 {
             figures.ours.push(events / our_time);
             figures.raw.push(events / raw_time);
-            figures.ratios.push(raw_time / our_time);
+            figures.copy.push(events / copy_time);
+            figures.to_raw.push(raw_time / our_time);
+            figures.to_copy.push(copy_time / our_time);
             figures.units_per_commit += same.len() as f64 / commits as f64 / ROUNDS as f64;
         }
     }
@@ -245,32 +250,40 @@ async fn main() -> Result<()> {
     let mut raw = RawEvents::create(&client).await?;
 
     println!(
-        "events per second; ratio = committer / raw unnest, median [lowest, highest] of {ROUNDS} rounds"
+        "events per second; ratios = committer / the others, median [lowest, highest] of {ROUNDS} rounds"
     );
     println!(
-        "{:<26}{:>10}{:>10}  {:<20}{:>14}{:>10}",
-        "case", "committer", "raw", "ratio", "appends/commit", "sqlite"
+        "{:<26}{:>10}{:>10}{:>10}  {:<20}{:<20}{:>14}{:>10}",
+        "case", "committer", "unnest", "copy", "to unnest", "to copy", "appends/commit", "sqlite"
     );
     for case in &CASES {
         let figures = compare(case, &ours, &mut raw, &payload).await?;
         let on_sqlite = alone(case, &sqlite, &payload).await?;
-        let at = |q| percentile(&figures.ratios, q);
+        let spread = |ratios: &[f64]| {
+            let at = |q| percentile(ratios, q);
+            format!("{:.2} [{:.2}, {:.2}]", at(0.5), at(0.0), at(1.0))
+        };
         println!(
-            "{:<26}{:>10.0}{:>10.0}  {:<20}{:>14.0}{:>10.0}",
+            "{:<26}{:>10.0}{:>10.0}{:>10.0}  {:<20}{:<20}{:>14.0}{:>10.0}",
             case.name,
             percentile(&figures.ours, 0.5),
             percentile(&figures.raw, 0.5),
-            format!("{:.2} [{:.2}, {:.2}]", at(0.5), at(0.0), at(1.0)),
+            percentile(&figures.copy, 0.5),
+            spread(&figures.to_raw),
+            spread(&figures.to_copy),
             figures.units_per_commit,
             percentile(&on_sqlite, 0.5),
         );
     }
 
-    let counts =
-        client.query_one("select (select count(*) from event), (select count(*) from raw_event)", &[]);
-    let row = counts.await?;
-    let (stored, inserted): (i64, i64) = (row.get(0), row.get(1));
-    ensure!(stored == inserted, "the committer stored {stored} events, raw inserts {inserted}");
+    let counts = "select (select count(*) from event), (select count(*) from raw_event),
+                         (select count(*) from copied_event)";
+    let row = client.query_one(counts, &[]).await?;
+    let (stored, inserted, copied): (i64, i64, i64) = (row.get(0), row.get(1), row.get(2));
+    ensure!(
+        stored == inserted && stored == copied,
+        "the committer stored {stored} events, unnest {inserted}, copy {copied}"
+    );
     ours.supervisor.drain(DRAIN).await;
     sqlite.supervisor.drain(DRAIN).await;
     Ok(())

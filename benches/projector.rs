@@ -8,6 +8,8 @@
 
 #[path = "support/figures.rs"]
 mod figures;
+#[path = "support/idle_node.rs"]
+mod idle_node;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,22 +24,14 @@ use flexcore_actors::domain::execution::{
 };
 use flexcore_actors::domain::ids::{CorrelationId, Epoch, EventId, ExecutionId, Name, StreamId, Version};
 use flexcore_actors::domain::integrity::leaf::LeafHash;
-use flexcore_actors::domain::outcome::{AttemptReport, Cause, CauseKind, StreamCounts, Usage};
-use flexcore_actors::domain::plugin::Manifest;
+use flexcore_actors::domain::outcome::{AttemptReport, StreamCounts, Usage};
 use flexcore_actors::domain::projection::View;
+use flexcore_actors::ports::EventStore;
 use flexcore_actors::ports::batch::Batch;
-use flexcore_actors::ports::clock::System;
 use flexcore_actors::ports::event_store::{Append, AppendOutcome, StreamAppend};
-use flexcore_actors::ports::log_store::LogLine;
-use flexcore_actors::ports::plugin_host::{AttemptEnd, HostEvent, PipeSpec, Progress};
-use flexcore_actors::ports::{BoxFuture, EventStore, LogStore, PluginHost};
 use flexcore_actors::runtime::api::Api;
-use flexcore_actors::runtime::node::{Node, Ports};
-use flexcore_actors::testkit::integrity_ports;
 use flexcore_test_support::TestDatabase;
 use jiff::Timestamp;
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use self::figures::percentile;
@@ -51,34 +45,6 @@ const LOOK: Duration = Duration::from_millis(50);
 /// How long lists may take to come to a position.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// No programs and no logs: nothing runs here.
-struct Nothing;
-
-impl PluginHost for Nothing {
-    fn run<'a>(
-        &'a self,
-        _: PipeSpec,
-        _: mpsc::Sender<HostEvent>,
-        _: Arc<Progress>,
-        _: CancellationToken,
-    ) -> BoxFuture<'a, AttemptEnd> {
-        let cause = Some(Cause::new(CauseKind::StartFailed, "nothing runs in a benchmark"));
-        Box::pin(async move { AttemptEnd { cause, report: AttemptReport::default() } })
-    }
-
-    fn prepare<'a>(&'a self, _: &'a Manifest) -> BoxFuture<'a, Result<(), Cause>> {
-        Box::pin(async { Ok(()) })
-    }
-}
-
-impl LogStore for Nothing {
-    fn append(&self, _: ExecutionId, _: &[LogLine]) {}
-
-    fn read(&self, _: ExecutionId, _: u64, _: usize) -> BoxFuture<'_, std::io::Result<(Vec<LogLine>, u64)>> {
-        Box::pin(async { Ok((Vec::new(), 0)) })
-    }
-}
-
 #[tokio::main]
 async fn main() -> Result<()> {
     let given: Vec<u64> = std::env::args().skip(1).filter_map(|argument| argument.parse().ok()).collect();
@@ -89,7 +55,9 @@ async fn main() -> Result<()> {
     );
     let database = TestDatabase::create().await;
     let store = Arc::new(PostgresStore::connect(&database.url()).await?);
-    let node = node(Arc::clone(&store)).await?;
+    let read_models = Arc::new(store.read_models()?);
+    let [snapshots, subscriptions] = [Arc::clone(&store), Arc::clone(&store)];
+    let node = idle_node::start(Arc::clone(&store) as _, snapshots, subscriptions, read_models).await?;
     let api = node.api();
     // takes the shards from the node, which writes nothing here
     let epochs = store.claim_all("bench").await?;
@@ -134,16 +102,6 @@ async fn rebuild(api: &Api, events: u64) -> Result<()> {
     let per_second = events as f64 / began.elapsed().as_secs_f64();
     println!("  rebuild of executions: {per_second:.0} events a second");
     Ok(())
-}
-
-async fn node(store: Arc<PostgresStore>) -> Result<Node> {
-    let read_models = Arc::new(store.read_models()?);
-    let (clock, ids) = (Arc::new(System), Arc::new(System));
-    let (host, logs) = (Arc::new(Nothing), Arc::new(Nothing));
-    let integrity = integrity_ports(Arc::clone(&store) as _);
-    let (snapshots, subscriptions) = (Arc::clone(&store) as _, Arc::clone(&store) as _);
-    let ports = Ports { store, read_models, snapshots, subscriptions, host, logs, integrity, clock, ids };
-    Ok(Node::start("bench", ports).await?)
 }
 
 /// Stores whole executions, as many as are due, for so many seconds; how many events it stored, and how long it took.
