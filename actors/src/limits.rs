@@ -69,6 +69,8 @@ pub const FOLLOW_PAGE_FIRST: usize = 64;
 pub const FOLLOW_PAGE: usize = 1_000;
 /// Payload bytes of a follower's page, roughly: longer ones make the next page shorter.
 pub const FOLLOW_PAGE_BYTES: usize = 4 << 20;
+/// Between two reads of those who follow a log that grows all the time: their pages grow instead.
+pub const FOLLOW_PACE: Duration = Duration::from_millis(20);
 /// The pause before a follower reads again after the store was away; doubled up to [`FOLLOW_RETRY_MAX`].
 pub const FOLLOW_RETRY: Duration = Duration::from_millis(100);
 /// The longest pause before a follower reads again.

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use crate::host::ScriptedHost;
 
 /// How long a test waits for what must happen.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 
 struct NoLogs;
 

@@ -7,7 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::task::JoinHandle;
 
 use super::directory::Shared;
-use super::handle::{Identity, Slot, Submission, SubmitError, Submitted};
+use super::handle::{Slot, Submission, SubmitError, Submitted};
 use super::recover::{recover, unreadable};
 use crate::domain::aggregate::{Aggregate, Answer, Decision, Recorded};
 use crate::domain::codec::{Encoded, EventSet, from_bytes, to_bytes};
@@ -141,18 +141,16 @@ impl<A: Aggregate> AggregateActor<A> {
         submission: &Submission<A::Command>,
         folded: &mut Folded<A>,
     ) -> Result<Submitted, SubmitError> {
-        let known = submission.identity.filter(|identity| identity.idempotent);
-        if let Some(identity) = known
-            && let Some(first) = self.first_answer(identity).await?
-        {
-            return Ok(first);
-        }
         for _ in 0..=CONFLICT_RETRIES {
             let state = self.load(folded).await?;
-            if let Some(expected) = submission.if_match.filter(|v| *v != folded.version) {
-                return Err(SubmitError::PreconditionFailed { expected, actual: folded.version });
-            }
-            let decision = state.decide(submission.command.clone(), self.shared.clock.now())?;
+            let decided = match submission.if_match.filter(|expected| *expected != folded.version) {
+                Some(expected) => Err(SubmitError::PreconditionFailed { expected, actual: folded.version }),
+                None => state.decide(submission.command.clone(), self.shared.clock.now()).map_err(Into::into),
+            };
+            let decision = match decided {
+                Ok(decision) => decision,
+                Err(refusal) => return self.repeated(submission, folded).await?.ok_or(refusal),
+            };
             if let Some(done) = self.commit(submission, decision, folded).await? {
                 return Ok(done);
             }
@@ -194,13 +192,19 @@ impl<A: Aggregate> AggregateActor<A> {
                 Ok(Some(submitted(&committed, folded.version, answer)))
             }
             AppendOutcome::Duplicate(committed) => {
-                folded.state = None;
-                self.load(folded).await?;
-                let after = Version(committed.first_version.0 + events.len() as u64);
-                Ok(Some(match submission.identity {
+                let first = match submission.identity {
                     Some(_) => from_first(&committed),
-                    None => submitted(&committed, after, answer),
-                }))
+                    None => {
+                        let after = Version(committed.first_version.0 + events.len() as u64);
+                        submitted(&committed, after, answer)
+                    }
+                };
+                if first.version > folded.version {
+                    // stored by an earlier sending that had no answer: the state does not hold it yet
+                    folded.state = None;
+                    self.load(folded).await?;
+                }
+                Ok(Some(first))
             }
             AppendOutcome::CommandReused => Err(SubmitError::CommandReused),
             AppendOutcome::Conflict { stream, .. }
@@ -302,7 +306,15 @@ impl<A: Aggregate> AggregateActor<A> {
         Ok(state)
     }
 
-    async fn first_answer(&self, identity: Identity) -> Result<Option<Submitted>, SubmitError> {
+    /// The first answer of a command that may have been carried out before, for one that is refused now. One that is
+    /// accepted is recognised by the store itself, so that what comes for the first time is never looked up.
+    async fn repeated(
+        &self,
+        submission: &Submission<A::Command>,
+        folded: &Folded<A>,
+    ) -> Result<Option<Submitted>, SubmitError> {
+        let known = submission.identity.filter(|identity| identity.idempotent && folded.version > Version(0));
+        let Some(identity) = known else { return Ok(None) };
         let found = self.shared.store.find_command(&self.slot.stream, identity.id).await;
         match found.map_err(|error| unreadable(&self.slot.stream, &error))? {
             Some((hash, _)) if hash != identity.request_hash => Err(SubmitError::CommandReused),

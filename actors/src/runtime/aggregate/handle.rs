@@ -32,7 +32,7 @@ pub struct Submission<C> {
 pub struct Identity {
     /// Its id.
     pub id: CommandId,
-    /// Whether the id comes from the caller, so that a first answer may exist: it is looked up first.
+    /// Whether the id comes from the caller, so that a first answer may exist: it is looked up before a refusal.
     pub idempotent: bool,
     /// A digest of what was asked.
     pub request_hash: [u8; 32],

@@ -109,12 +109,12 @@ impl Api {
     /// # Errors
     /// [`ApiError::Unavailable`] when they do not within `patience`.
     pub async fn reflects(&self, view: View, wanted: Position, patience: Duration) -> Result<(), ApiError> {
-        let lane = self.services.projections.lane(view);
-        if lane.reach(wanted, patience).await {
+        let projections = &self.services.projections;
+        if projections.reach(view, wanted, patience).await {
             return Ok(());
         }
         let what = format!("a list of {} that reflects min_position {wanted}", view.as_str());
-        let what = format!("{what} (it has come to {})", lane.position());
+        let what = format!("{what} (it has come to {})", projections.lane(view).position());
         Err(ApiError::Unavailable { what, retry_after: 1 })
     }
 

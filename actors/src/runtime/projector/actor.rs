@@ -84,7 +84,6 @@ impl<P: Projection> Projector<P> {
                 };
                 known.live = moved;
                 self.lane.reflects(last.recorded_at);
-                next = Next::AtOnce;
             }
         }
         if let Some((building, _)) = known.building.filter(|(_, shape)| *shape == P::SHAPE) {
@@ -211,8 +210,13 @@ impl<P: Projection> Projector<P> {
         // rows that stand still, because a newer program's take their place, wait for no events
         let after = if self.lane.frozen() { Position(u64::MAX) } else { self.lane.position() };
         let mut head = self.parts.store.head_changes();
+        let news = async {
+            // the store's word of the head never fails while the store is there
+            head.wait_for(|head| *head > after).await.map(drop).unwrap_or_default();
+            self.pages.rest(after).await;
+        };
         tokio::select! {
-            _ = head.wait_for(|head| *head > after) => {}
+            () = news => {}
             () = self.lane.woken() => {}
             () = self.parts.draining.cancelled() => {}
             // another node's projector may have moved on, and an operator may have asked it for a rebuild

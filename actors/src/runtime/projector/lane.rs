@@ -108,8 +108,7 @@ impl Lane {
         }
     }
 
-    /// Waits until the live rows reflect a position; false when they do not within `patience`.
-    pub async fn reach(&self, wanted: Position, patience: Duration) -> bool {
+    pub(super) async fn reach(&self, wanted: Position, patience: Duration) -> bool {
         let mut position = self.position.subscribe();
         let reached = position.wait_for(|position| *position >= wanted);
         matches!(tokio::time::timeout(patience, reached).await, Ok(Ok(_)))

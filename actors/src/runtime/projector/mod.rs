@@ -9,6 +9,7 @@ mod lane;
 mod pages;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
@@ -16,6 +17,7 @@ use self::actor::Projector;
 pub use self::lane::Lane;
 use self::pages::Pages;
 use super::supervisor::{Child, SupervisorHandle};
+use crate::domain::ids::Position;
 use crate::domain::projection::{Audit, Executions, Metrics, Pipelines, Plugins, Projection, View};
 use crate::ports::event_store::StoreError;
 use crate::ports::read_models::Projected;
@@ -26,6 +28,7 @@ pub struct Projections {
     /// Where the rows are kept.
     pub models: Arc<dyn ReadModels>,
     lanes: Vec<Arc<Lane>>,
+    pages: Arc<Pages>,
 }
 
 /// What projectors work with.
@@ -46,7 +49,7 @@ impl Projections {
         lanes.push(start::<Executions>(&parts, &pages, supervisor).await);
         lanes.push(start::<Metrics>(&parts, &pages, supervisor).await);
         lanes.push(start::<Audit>(&parts, &pages, supervisor).await);
-        Self { models: parts.models, lanes }
+        Self { models: parts.models, lanes, pages }
     }
 
     /// How far a view has come on this node.
@@ -62,6 +65,15 @@ impl Projections {
     #[must_use]
     pub fn lanes(&self) -> &[Arc<Lane>] {
         &self.lanes
+    }
+
+    /// Waits until the live rows of a view reflect a position; false when they do not within `patience`.
+    pub async fn reach(&self, view: View, wanted: Position, patience: Duration) -> bool {
+        let lane = self.lane(view);
+        if lane.position() < wanted {
+            self.pages.hurry();
+        }
+        lane.reach(wanted, patience).await
     }
 
     /// Begins to build a view anew beside the live one; one that is being built goes on.

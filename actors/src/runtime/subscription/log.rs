@@ -4,10 +4,13 @@
 use std::sync::Arc;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::domain::event::RecordedEvent;
 use crate::domain::ids::Position;
-use crate::limits::{FOLLOW_PAGE, FOLLOW_PAGE_BYTES, FOLLOW_PAGE_FIRST, FOLLOW_RETRY, FOLLOW_RETRY_MAX};
+use crate::limits::{
+    FOLLOW_PACE, FOLLOW_PAGE, FOLLOW_PAGE_BYTES, FOLLOW_PAGE_FIRST, FOLLOW_RETRY, FOLLOW_RETRY_MAX,
+};
 use crate::ports::EventStore;
 use crate::ports::event_store::{EventFilter, StoreError};
 
@@ -28,7 +31,7 @@ impl Log {
     #[must_use]
     pub fn follow(&self, after: Position, filter: EventFilter) -> Follower {
         let (store, head) = (Arc::clone(&self.store), self.store.head_changes());
-        Follower { store, head, filter, after, limit: FOLLOW_PAGE_FIRST, most: FOLLOW_PAGE }
+        Follower { store, head, filter, after, limit: FOLLOW_PAGE_FIRST, most: FOLLOW_PAGE, rest: None }
     }
 }
 
@@ -51,6 +54,8 @@ pub struct Follower {
     limit: usize,
     /// Events of any page at most.
     most: usize,
+    /// When the end of the log may be read again.
+    rest: Option<Instant>,
 }
 
 impl Follower {
@@ -68,7 +73,7 @@ impl Follower {
     }
 
     /// The next page: at once while there are stored events, otherwise when there are new ones. Each event comes
-    /// once, in order, and none is left out. While the store is away it waits. Dropped before it is done, it has not
+    /// once, in order, and none is left out; the end of a log that grows all the time is read every [`FOLLOW_PACE`]. While the store is away it waits. Dropped before it is done, it has not
     /// moved.
     ///
     /// # Errors
@@ -76,11 +81,15 @@ impl Follower {
     pub async fn next(&mut self) -> Result<LogPage, StoreError> {
         let mut pause = FOLLOW_RETRY;
         loop {
+            if let Some(rest) = self.rest {
+                tokio::time::sleep_until(rest).await;
+            }
             // known before the read: whatever passes the filter up to here is in the page or beyond its end
             let head = *self.head.borrow_and_update();
             match self.store.read_all(self.after, self.limit, &self.filter).await {
                 Ok(events) => {
                     pause = FOLLOW_RETRY;
+                    self.rest = (events.len() < self.limit).then(|| Instant::now() + FOLLOW_PACE);
                     if let Some(page) = self.page(events, head) {
                         return Ok(page);
                     }
