@@ -38,11 +38,8 @@ const PIPELINE: &str = "orders";
 const CALLERS: u64 = 16;
 
 /// A node with one plugin and one pipeline.
-async fn node(store: Arc<dyn EventStore>) -> anyhow::Result<Node> {
-    let snapshots = Arc::new(MemorySnapshots::default());
-    let subscriptions = Arc::new(MemorySubscriptions::new(Arc::new(System)));
-    let read_models = Arc::new(MemoryReadModels::default());
-    let node = idle_node::start(store, snapshots, subscriptions, read_models).await?;
+async fn node(store: Arc<MemoryStore>) -> anyhow::Result<Node> {
+    let node = idle_node::in_memory(store).await?;
     let plugin =
         json!({"name": "tap", "version": "1", "type": "extractor", "protocol": "singer", "command": ["tap"]});
     let steps = json!({"steps": [{"name": "load", "plugin": "tap"}]});

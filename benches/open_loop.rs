@@ -48,14 +48,7 @@ async fn main() -> Result<()> {
     ensure!(rates.iter().all(|rate| (1..=200_000).contains(rate)), "1 to 200000 commands a second");
     let database = TestDatabase::create().await;
     let store = Arc::new(PostgresStore::connect(&database.url()).await?);
-    let read_models = Arc::new(store.read_models()?);
-    let node = idle_node::start(
-        Arc::clone(&store) as _,
-        Arc::clone(&store) as _,
-        Arc::clone(&store) as _,
-        read_models,
-    )
-    .await?;
+    let node = idle_node::on_postgres(&store).await?;
     let api = node.api();
     prepare(&api).await?;
     println!(

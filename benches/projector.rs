@@ -55,9 +55,7 @@ async fn main() -> Result<()> {
     );
     let database = TestDatabase::create().await;
     let store = Arc::new(PostgresStore::connect(&database.url()).await?);
-    let read_models = Arc::new(store.read_models()?);
-    let [snapshots, subscriptions] = [Arc::clone(&store), Arc::clone(&store)];
-    let node = idle_node::start(Arc::clone(&store) as _, snapshots, subscriptions, read_models).await?;
+    let node = idle_node::on_postgres(&store).await?;
     let api = node.api();
     // takes the shards from the node, which writes nothing here
     let epochs = store.claim_all("bench").await?;

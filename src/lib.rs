@@ -19,3 +19,7 @@ pub mod sqlite;
 pub mod telemetry;
 mod view_sql;
 pub mod yaml;
+
+/// The allocator of everything that links this crate, so that what is measured is what is shipped.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use anyhow::Result;
+use flexcore::postgres::PostgresStore;
 use flexcore_actors::domain::ids::{CorrelationId, ExecutionId};
 use flexcore_actors::domain::outcome::{AttemptReport, Cause, CauseKind};
 use flexcore_actors::domain::plugin::Manifest;
@@ -14,8 +15,11 @@ use flexcore_actors::ports::{
     BoxFuture, EventStore, IdSource, LogStore, PluginHost, ReadModels, SnapshotStore, SubscriptionStore,
 };
 use flexcore_actors::runtime::api::{Command, CommandKind, Context};
+use flexcore_actors::runtime::integrity::IntegrityPorts;
 use flexcore_actors::runtime::node::{Node, Ports};
-use flexcore_actors::testkit::integrity_ports;
+use flexcore_actors::testkit::{
+    MemoryReadModels, MemorySnapshots, MemoryStore, MemorySubscriptions, integrity_ports,
+};
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -53,16 +57,43 @@ impl LogStore for Nothing {
     }
 }
 
-/// Starts the node on these stores; checkpoints are copied to memory.
-pub async fn start(
-    store: Arc<dyn EventStore>,
+/// Starts the node on PostgreSQL with everything it keeps there; only the checkpoints' copies outside are in memory.
+#[allow(dead_code, reason = "not every benchmark has one")]
+pub async fn on_postgres(store: &Arc<PostgresStore>) -> Result<Node> {
+    let stores = Stores {
+        events: Arc::clone(store) as _,
+        read_models: Arc::new(store.read_models()?),
+        snapshots: Arc::clone(store) as _,
+        subscriptions: Arc::clone(store) as _,
+    };
+    let integrity =
+        IntegrityPorts { store: Arc::clone(store) as _, ..integrity_ports(Arc::clone(store) as _) };
+    start(stores, integrity).await
+}
+
+/// Starts the node with everything in memory.
+#[allow(dead_code, reason = "not every benchmark has one")]
+pub async fn in_memory(store: Arc<MemoryStore>) -> Result<Node> {
+    let stores = Stores {
+        events: Arc::clone(&store) as _,
+        read_models: Arc::new(MemoryReadModels::default()),
+        snapshots: Arc::new(MemorySnapshots::default()),
+        subscriptions: Arc::new(MemorySubscriptions::new(Arc::new(System))),
+    };
+    start(stores, integrity_ports(store)).await
+}
+
+struct Stores {
+    events: Arc<dyn EventStore>,
+    read_models: Arc<dyn ReadModels>,
     snapshots: Arc<dyn SnapshotStore>,
     subscriptions: Arc<dyn SubscriptionStore>,
-    read_models: Arc<dyn ReadModels>,
-) -> Result<Node> {
+}
+
+async fn start(stores: Stores, integrity: IntegrityPorts) -> Result<Node> {
+    let Stores { events: store, read_models, snapshots, subscriptions } = stores;
     let (host, logs) = (Arc::new(Nothing), Arc::new(Nothing));
     let (clock, ids) = (Arc::new(System), Arc::new(System));
-    let integrity = integrity_ports(Arc::clone(&store));
     let ports = Ports { store, read_models, snapshots, subscriptions, host, logs, integrity, clock, ids };
     Ok(Node::start("bench", ports).await?)
 }

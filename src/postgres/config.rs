@@ -82,7 +82,8 @@ pub(super) fn lists(config: &Config) -> Config {
 }
 
 /// Settings of connections that projectors use. What they store can be derived again: a commit that a crash of the
-/// server takes back takes its position back too.
+/// server takes back takes its position back too. Their tables grow from nothing faster than statistics are made of
+/// them, so plans are as the [`writer`]'s.
 pub(super) fn projector(config: &Config) -> Config {
     let (statement, lock) = (millis(READ_TIMEOUT), millis(LOCK_TIMEOUT));
     with_options(
@@ -92,6 +93,10 @@ pub(super) fn projector(config: &Config) -> Config {
             ("lock_timeout", &lock),
             ("default_transaction_isolation", "read\\ committed"),
             ("synchronous_commit", "off"),
+            ("plan_cache_mode", "force_generic_plan"),
+            ("enable_seqscan", "off"),
+            ("enable_hashjoin", "off"),
+            ("enable_mergejoin", "off"),
             ("jit", "off"),
         ],
     )
