@@ -25,6 +25,11 @@ pub const COMMIT_BATCH: usize = 2_000;
 pub const COMMITS_IN_FLIGHT: usize = 2;
 /// Appends that may wait for the committer; the next caller waits for a place.
 pub const COMMIT_QUEUE: usize = 8_192;
+/// How long an append waits for its turn and for a store that is away, while it is certainly not stored: then its caller
+/// is told, and may try again. Internal callers do.
+pub const COMMIT_PATIENCE: Duration = Duration::from_secs(4);
+/// For how long a batch is tried at least, also when what is in it has waited for long.
+pub const COMMIT_TRY: Duration = Duration::from_secs(1);
 /// How often a batch whose outcome is unknown is sent again before its callers are told so.
 pub const COMMIT_RESENDS: u32 = 20;
 /// The first pause before sending again; doubled up to [`COMMIT_RESEND_MAX`].
