@@ -143,6 +143,12 @@ pub const ROUTES: &[Route] = &[
     get(api!("/inspect/aggregates/{stream}"), "one aggregate's actor"),
     get(api!("/inspect/quarantine"), "what is quarantined, and why"),
     post(api!("/inspect/quarantine/{stream}/release"), "release it"),
+    get(api!("/projections/{name}/parked"), "events it could not take in").query(&[
+        "after",
+        "cursor",
+        "limit",
+        "min_position",
+    ]),
     get(api!("/inspect/shards"), "who owns which shard").later("clustering"),
     get(api!("/inspect/cluster"), "the nodes").later("clustering"),
     get(api!("/integrity"), "how the log is sealed: checkpoint, keys, what the trust rests on"),

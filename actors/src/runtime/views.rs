@@ -312,7 +312,7 @@ pub struct ProjectionView {
     pub rebuild: Option<RebuildView>,
     /// Events folded since the node started.
     pub events: u64,
-    /// Events left out since the node started, because they could not be folded.
+    /// Events left out of what its lists show, because they could not be folded.
     pub parked: u64,
 }
 
@@ -471,7 +471,7 @@ pub struct SubscriptionView {
     pub parked: u64,
 }
 
-/// An event that a subscription could not handle.
+/// An event that a subscription could not handle, or a read model could not take in.
 #[derive(Debug, Clone, Serialize)]
 pub struct ParkedEventView {
     /// The event's position.

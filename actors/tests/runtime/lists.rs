@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use flexcore_actors::domain::audit::RequestRefused;
 use flexcore_actors::domain::ids::{CorrelationId, Position};
-use flexcore_actors::domain::projection::{Executions, Plugins, Projection, View};
+use flexcore_actors::domain::projection::{Executions, Parked, Plugins, Projection, View};
 use flexcore_actors::ports::ReadModels;
 use flexcore_actors::ports::read_models::{Advance, Generation, Progress, row};
 use flexcore_actors::runtime::api::{ApiError, AuditFilter, CommandKind, ExecutionFilter, PageRequest};
 use flexcore_actors::runtime::views::ProjectionView;
+use flexcore_actors::testkit::conformance::Writer;
 use flexcore_actors::testkit::{MemoryReadModels, MemoryStore};
 use serde_json::json;
 
@@ -203,6 +204,7 @@ async fn rows_of_another_history_are_begun_anew() {
     }
     let listed = world.api.plugins(None, page(10)).await.unwrap();
     assert_eq!(listed.items.iter().map(|item| item.name.as_str()).collect::<Vec<_>>(), ["tap"]);
+        parked: Vec::new(),
 }
 
 #[tokio::test]
@@ -257,3 +259,67 @@ async fn store_event(store: &MemoryStore, position: u64) -> flexcore_actors::dom
     let filter = flexcore_actors::ports::event_store::EventFilter::default();
     store.read_all(Position(position - 1), 1, &filter).await.unwrap()[0].id
 }
+        parked: Vec::new(),
+/// An event whose payload is no payload, in a stream of a plugin that nobody asks for.
+async fn poison(store: &Arc<MemoryStore>) -> Position {
+    let writer = Writer::claim_as(Arc::clone(store) as _, "node-of-before").await;
+    let mut unit = writer.unit(&"plugin-ghost".parse().unwrap(), 0, 1);
+    unit.streams[0].events[0].kind = "PluginRegistered".into();
+    unit.streams[0].events[0].payload = bytes::Bytes::from_static(b"\xc1");
+    writer.commit(&unit).await.position
+}
+
+#[tokio::test]
+async fn an_event_that_cannot_be_folded_is_parked_and_stops_nothing() {
+    let models = Arc::new(MemoryReadModels::default());
+    let (store, _) = prepared().await;
+    let poisoned = poison(&store).await;
+    let world = world_on(Arc::clone(&store), &models).await;
+    let later = world.ok(CommandKind::RegisterPlugin, "later", plugin("later", 1)).await.position;
+    assert!(later > poisoned);
+    let view = until(&world, "plugins", |view| view.position >= later).await;
+    assert_eq!(view.parked, 1);
+    let parked = world.api.left_out("plugins", Position(0), 10).await.unwrap();
+    assert_eq!(parked.items.iter().map(|event| event.position).collect::<Vec<_>>(), [poisoned]);
+    assert!(!parked.items[0].error.is_empty());
+    assert!(world.api.left_out("plugins", poisoned, 10).await.unwrap().items.is_empty());
+    assert!(world.api.left_out("executions", Position(0), 10).await.unwrap().items.is_empty());
+    assert!(matches!(
+        world.api.left_out("nope", Position(0), 10).await,
+        Err(ApiError::NotFound { kind: "projection", .. })
+    ));
+    assert_eq!(world.api.plugins(None, page(10)).await.unwrap().items.len(), 2);
+    // a rebuild tries it again, and parks it again; another life of the node knows it too
+    world.api.rebuild("plugins").await.unwrap();
+    let view = until(&world, "plugins", |view| view.generation == 2 && view.status == "live").await;
+    assert_eq!(view.parked, 1);
+    world.node.shutdown(DEADLINE).await;
+    let again = world_on(store, &models).await;
+    until(&again, "plugins", |view| view.generation == 2 && view.parked == 1).await;
+}
+
+/// What an earlier program could not fold is folded by the rebuild of one that can.
+#[tokio::test]
+async fn a_rebuild_takes_in_what_was_parked() {
+    let models = Arc::new(MemoryReadModels::default());
+    let (store, head) = prepared().await;
+    let known = models.open(View::Plugins, Plugins::SHAPE).await.unwrap();
+    let advance = Advance {
+        view: View::Plugins,
+        from: known.live,
+        position: head,
+        last_event: store_event(&store, head.0).await,
+        upserts: Vec::new(),
+        deletes: Vec::new(),
+        parked: vec![Parked { position: Position(1), error: "the program was older".to_owned() }],
+    };
+    models.advance(&advance).await.unwrap();
+    let world = world_on(store, &models).await;
+    until(&world, "plugins", |view| view.position >= head && view.parked == 1).await;
+    assert!(world.api.plugins(None, page(10)).await.unwrap().items.is_empty());
+    world.api.rebuild("plugins").await.unwrap();
+    until(&world, "plugins", |view| view.generation == 2 && view.status == "live" && view.parked == 0).await;
+    assert!(world.api.left_out("plugins", Position(0), 10).await.unwrap().items.is_empty());
+    assert_eq!(world.api.plugins(None, page(10)).await.unwrap().items.len(), 1);
+}
+

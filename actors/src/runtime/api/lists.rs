@@ -7,7 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::super::projector::Lane;
 use super::super::views::{
-    AuditView, ExecutionView, Page, PipelineView, PluginView, ProjectionView, RebuildView, SystemMetrics,
+    AuditView, ExecutionView, Page, ParkedEventView, PipelineView, PluginView, ProjectionView, RebuildView,
+    SystemMetrics,
 };
 use super::commands::not_found;
 use super::project::{self, ExecutionContext};
@@ -19,7 +20,7 @@ use crate::domain::projection::{
     Audit, AuditEntry, Bucket, Executions, Metrics, MetricsRow, Order, Pipelines, Plugins, Projection, Row,
     View, read_document,
 };
-use crate::ports::read_models::{RowCursor, RowQuery};
+use crate::ports::read_models::{LeftOut, RowCursor, RowQuery};
 
 /// Hours of system metrics that are shown: two days.
 const HOURS: usize = 48;
@@ -124,6 +125,31 @@ impl Api {
         let (head, now) =
             (*self.services.shared.store.head_changes().borrow(), self.services.shared.clock.now());
         self.services.projections.lanes().iter().map(|lane| projected(lane, head, now)).collect()
+    }
+
+    /// Events that are left out of a read model, beyond a position. Folding is tried once: it would fail again, until a
+    /// rebuild by a program that can.
+    ///
+    /// # Errors
+    /// When there is none of that name, or the store is away.
+    pub async fn left_out(
+        &self,
+        name: &str,
+        after: Position,
+        limit: usize,
+    ) -> Result<Page<ParkedEventView>, ApiError> {
+        let view = View::named(name).ok_or_else(|| not_found("projection", name))?;
+        let parked = self.services.projections.models.parked(view, after, limit).await.map_err(store_away)?;
+        let next_cursor =
+            parked.last().filter(|_| parked.len() == limit).map(|event| event.position.to_string());
+        let items = parked.into_iter().map(|LeftOut { position, error, parked_at }| ParkedEventView {
+            position,
+            attempts: 1,
+            error,
+            parked_at,
+        });
+        let position = self.services.projections.lane(view).position();
+        Ok(Page { items: items.collect(), next_cursor, position })
     }
 
     /// Begins to build a read model anew beside the live one, which lists show until it is replaced.
