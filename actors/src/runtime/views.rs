@@ -336,11 +336,11 @@ pub struct AuditView {
     pub address: Option<String>,
     /// `accepted` or `refused`.
     pub outcome: String,
-    /// What was asked: a command's type, or method and path of a refused request.
+    /// What was asked: a command's type, or method and path.
     pub action: String,
-    /// The stream it concerned; absent for refused requests.
+    /// The stream that a command concerned; absent for refused requests.
     pub aggregate_id: Option<StreamId>,
-    /// The status it was refused with.
+    /// The status it was answered with, where no event of its own tells what it did.
     pub status: Option<u16>,
     /// How many requests it stands for.
     pub count: u64,

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use flexcore_actors::domain::audit::RequestRefused;
+use flexcore_actors::domain::audit::{RequestAccepted, RequestRefused};
 use flexcore_actors::domain::ids::{CorrelationId, Position};
 use flexcore_actors::domain::projection::{Executions, Parked, Plugins, Projection, View};
 use flexcore_actors::ports::ReadModels;
@@ -75,7 +75,7 @@ async fn lists_wait_for_a_position_within_a_bound() {
 async fn requests_are_audited_accepted_and_refused() {
     let world = World::with_tap().await;
     for status in [409, 409, 422] {
-        world.api.refused(RequestRefused {
+        world.api.audited(RequestRefused {
             address: "10.0.0.7".to_owned(),
             actor: "bob".to_owned(),
             method: "POST".to_owned(),
@@ -102,13 +102,34 @@ async fn requests_are_audited_accepted_and_refused() {
     let accepted = world.api.audit(by_tester, page(10)).await.unwrap().items;
     assert_eq!(accepted.iter().map(|entry| entry.action.as_str()).collect::<Vec<_>>(), ["RegisterPlugin"]);
     assert_eq!(accepted[0].events.len(), 2, "{accepted:?}");
+
+    world.api.audited(RequestAccepted {
+        address: "10.0.0.7".to_owned(),
+        actor: "ann".to_owned(),
+        action: "EnablePlugin".to_owned(),
+        stream: "plugin-tap".parse().ok(),
+        status: 200,
+        correlation_id: CorrelationId(uuid::Uuid::nil()),
+        count: 1,
+    });
+    let by_ann = AuditFilter { actor: Some("ann".to_owned()), ..AuditFilter::default() };
+    let unchanged = loop {
+        if let Some(entry) = world.api.audit(by_ann.clone(), page(10)).await.unwrap().items.pop() {
+            break entry;
+        }
+        assert!(began.elapsed() < DEADLINE);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!((unchanged.outcome.as_str(), unchanged.action.as_str()), ("accepted", "EnablePlugin"));
+    assert_eq!((unchanged.status, unchanged.events.len()), (Some(200), 0));
+    assert_eq!(unchanged.aggregate_id.unwrap().as_str(), "plugin-tap");
 }
 
 #[tokio::test]
 async fn what_was_refused_last_is_recorded_before_the_node_ends() {
     let world = World::with_tap().await;
     let store = Arc::clone(&world.store);
-    world.api.refused(RequestRefused {
+    world.api.audited(RequestRefused {
         address: "::1".to_owned(),
         actor: "bob".to_owned(),
         method: "DELETE".to_owned(),
@@ -183,6 +204,7 @@ async fn claim(models: &MemoryReadModels, view: View, shape: u32, position: u64,
         last_event: flexcore_actors::domain::ids::EventId(uuid::Uuid::from_u128(9)),
         upserts: rows.collect(),
         deletes: Vec::new(),
+        parked: Vec::new(),
     };
     models.advance(&advance).await.unwrap();
 }
@@ -204,7 +226,6 @@ async fn rows_of_another_history_are_begun_anew() {
     }
     let listed = world.api.plugins(None, page(10)).await.unwrap();
     assert_eq!(listed.items.iter().map(|item| item.name.as_str()).collect::<Vec<_>>(), ["tap"]);
-        parked: Vec::new(),
 }
 
 #[tokio::test]
@@ -247,6 +268,7 @@ async fn a_row_that_cannot_be_read_costs_a_rebuild_and_no_answer_for_ever() {
         last_event: first,
         upserts: vec![broken],
         deletes: Vec::new(),
+        parked: Vec::new(),
     };
     models.advance(&advance).await.unwrap();
     let world = world_on(store, &models).await;
@@ -254,12 +276,6 @@ async fn a_row_that_cannot_be_read_costs_a_rebuild_and_no_answer_for_ever() {
     assert_eq!(world.api.plugins(None, page(10)).await.unwrap().items.len(), 1);
 }
 
-async fn store_event(store: &MemoryStore, position: u64) -> flexcore_actors::domain::ids::EventId {
-    use flexcore_actors::ports::EventStore;
-    let filter = flexcore_actors::ports::event_store::EventFilter::default();
-    store.read_all(Position(position - 1), 1, &filter).await.unwrap()[0].id
-}
-        parked: Vec::new(),
 /// An event whose payload is no payload, in a stream of a plugin that nobody asks for.
 async fn poison(store: &Arc<MemoryStore>) -> Position {
     let writer = Writer::claim_as(Arc::clone(store) as _, "node-of-before").await;
@@ -323,3 +339,8 @@ async fn a_rebuild_takes_in_what_was_parked() {
     assert_eq!(world.api.plugins(None, page(10)).await.unwrap().items.len(), 1);
 }
 
+async fn store_event(store: &MemoryStore, position: u64) -> flexcore_actors::domain::ids::EventId {
+    use flexcore_actors::ports::EventStore;
+    let filter = flexcore_actors::ports::event_store::EventFilter::default();
+    store.read_all(Position(position - 1), 1, &filter).await.unwrap()[0].id
+}

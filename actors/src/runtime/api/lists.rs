@@ -14,7 +14,7 @@ use super::commands::not_found;
 use super::project::{self, ExecutionContext};
 use super::queries::store_away;
 use super::{Api, ApiError, AuditFilter, ExecutionFilter, PageRequest};
-use crate::domain::audit::RequestRefused;
+use crate::domain::audit::AuditEvent;
 use crate::domain::ids::{Name, Position};
 use crate::domain::projection::{
     Audit, AuditEntry, Bucket, Executions, Metrics, MetricsRow, Order, Pipelines, Plugins, Projection, Row,
@@ -100,9 +100,9 @@ impl Api {
         Ok(SystemMetrics { node: self.metrics(), hours, days, reflects })
     }
 
-    /// A request was refused: it is recorded in the audit log. Never waits.
-    pub fn refused(&self, refused: RequestRefused) {
-        self.services.refusals.note(refused);
+    /// A request was answered of which no event tells: the audit log records it. Never waits.
+    pub fn audited(&self, request: impl Into<AuditEvent>) {
+        self.services.unrecorded.note(request.into());
     }
 
     /// Waits until the lists of a view reflect a position.
