@@ -137,7 +137,8 @@ async fn fill(models: &dyn ReadModels, executions: u64) -> Result<Progress> {
         let rows = (at.position.0..until).map(execution).collect::<Result<_>>()?;
         let (position, last_event) = (Position(until), EventId(Uuid::from_u128(u128::from(until))));
         let (view, deletes) = (View::Executions, Vec::new());
-        let advance = Advance { view, from: at, position, last_event, upserts: rows, deletes };
+        let advance =
+            Advance { view, from: at, position, last_event, upserts: rows, deletes, parked: Vec::new() };
         ensure!(models.advance(&advance).await? == Advanced::Yes, "nobody else projects");
         at = Progress { position, last_event: Some(last_event), ..at };
     }

@@ -25,6 +25,11 @@ pub const COMMIT_BATCH: usize = 2_000;
 pub const COMMITS_IN_FLIGHT: usize = 2;
 /// Appends that may wait for the committer; the next caller waits for a place.
 pub const COMMIT_QUEUE: usize = 8_192;
+/// How long an append waits for its turn and for a store that is away, while it is certainly not stored: then its caller
+/// is told, and may try again. Internal callers do.
+pub const COMMIT_PATIENCE: Duration = Duration::from_secs(4);
+/// For how long a batch is tried at least, also when what is in it has waited for long.
+pub const COMMIT_TRY: Duration = Duration::from_secs(1);
 /// How often a batch whose outcome is unknown is sent again before its callers are told so.
 pub const COMMIT_RESENDS: u32 = 20;
 /// The first pause before sending again; doubled up to [`COMMIT_RESEND_MAX`].
@@ -169,7 +174,8 @@ pub const REBUILD_SLICE: Duration = Duration::from_millis(200);
 /// Rows of a replaced generation that are removed in one transaction.
 pub const SWEEP_ROWS: usize = 5_000;
 
-/// Kinds of refused requests (by address and status) that are told apart within [`REFUSALS_EVERY`].
-pub const REFUSALS: usize = 256;
-/// For how long refused requests are gathered into one event each.
-pub const REFUSALS_EVERY: Duration = Duration::from_secs(1);
+/// Kinds of requests without events of their own (refused ones by address and status, accepted ones by address and what
+/// they asked) that are told apart within [`AUDIT_EVERY`].
+pub const AUDIT_KINDS: usize = 256;
+/// For how long requests of one kind are gathered into one event.
+pub const AUDIT_EVERY: Duration = Duration::from_secs(1);

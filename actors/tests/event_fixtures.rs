@@ -193,7 +193,16 @@ fn audit_samples() -> Vec<AuditEvent> {
         correlation_id: CorrelationId(Uuid::from_u128(0x0198_c0de_0000_7000_8000_0000_0000_0009)),
         count: 3,
     };
-    vec![refused.into()]
+    let accepted = RequestAccepted {
+        address: "127.0.0.1".to_owned(),
+        actor: "anonymous@127.0.0.1".to_owned(),
+        action: "EnablePlugin".to_owned(),
+        stream: Some("plugin-tap-csv".parse().unwrap()),
+        status: 200,
+        correlation_id: CorrelationId(Uuid::from_u128(0x0198_c0de_0000_7000_8000_0000_0000_000a)),
+        count: 2,
+    };
+    vec![refused.into(), accepted.into()]
 }
 
 fn pipeline_samples() -> Vec<PipelineEvent> {

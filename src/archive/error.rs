@@ -14,6 +14,15 @@ pub enum ArchiveError {
         /// Where it was looked for.
         path: PathBuf,
     },
+    /// What is recorded as its name is none.
+    #[error(
+        "the table archive names the file {name:?}, which is no bare file name: somebody has changed the table, run \
+         flexcore verify"
+    )]
+    NoName {
+        /// What is recorded.
+        name: String,
+    },
     /// It cannot be read or written.
     #[error("archive file {} cannot be used: check the disk and that the node may read and write it", path.display())]
     Io {
@@ -44,6 +53,6 @@ impl ArchiveError {
     /// May it be over when the file is put back or the disk recovers?
     #[must_use]
     pub const fn passes(&self) -> bool {
-        !matches!(self, Self::Damaged { .. })
+        !matches!(self, Self::Damaged { .. } | Self::NoName { .. })
     }
 }

@@ -2,11 +2,13 @@
 //! table, written once, read back before anything relies on it, and only read from then on. Never in here: which
 //! events are archived, or what the database knows of the files.
 
+mod checked;
 mod error;
 mod reader;
 mod row;
 mod writer;
 
+pub use checked::{Checked, Recorded};
 pub use error::ArchiveError;
 pub use reader::Reader;
 pub use writer::{Draft, Finished};

@@ -7,7 +7,7 @@ use flexcore_actors::ports::event_store::EventFilter;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{ArchiveError, Draft, Reader};
+use super::{ArchiveError, Checked, Draft, Reader, Recorded};
 
 fn event(position: u64) -> RecordedEvent {
     let stream = if position.is_multiple_of(2) { "pipeline-even" } else { "pipeline-odd" };
@@ -77,4 +77,61 @@ fn another_file_is_refused_and_a_missing_one_named() {
     std::fs::write(&path, "").unwrap();
     let error = Reader::open(&path, 1..=2).unwrap_err();
     assert!(error.to_string().contains("no archive of this version's format"), "{error}");
+}
+
+/// A file as the database would have it recorded, with the reader's memory of it.
+fn recorded(dir: &std::path::Path) -> (Checked, Recorded) {
+    let events: Vec<_> = (5..=20).map(event).collect();
+    let mut draft = Draft::create(dir, &(5..=20)).unwrap();
+    draft.add(&events).unwrap();
+    let done = draft.finish().unwrap();
+    (Checked::default(), Recorded { name: done.file, sha256: done.sha256, positions: 5..=20 })
+}
+
+/// Writes a file as if it had been that many seconds after 1970: the system's own times may be too coarse for a test.
+fn rewrite(path: &std::path::Path, bytes: &[u8], second: u64) {
+    std::fs::write(path, bytes).unwrap();
+    let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(second);
+    std::fs::File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
+}
+
+#[test]
+fn a_file_that_is_not_the_recorded_one_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (checked, file) = recorded(folder.path());
+    let path = folder.path().join(&file.name);
+    let open = |checked: &Checked| checked.open(folder.path(), &file);
+    assert_eq!(open(&checked).unwrap().leaves(6..=7).unwrap(), [[6; 32], [7; 32]]);
+    // a payload is changed in place, and the length stays: the statement that SQLite would run sees nothing wrong
+    let mut bytes = std::fs::read(&path).unwrap();
+    let at = bytes.windows(3).position(|window| window == [0x80; 3]).unwrap();
+    let good = std::mem::replace(&mut bytes[at], 0x81);
+    rewrite(&path, &bytes, 1);
+    for checked in [&checked, &Checked::default()] {
+        let error = open(checked).unwrap_err();
+        assert!(matches!(&error, ArchiveError::Damaged { .. }) && !error.passes(), "{error}");
+        assert!(error.to_string().contains("sha-256") && error.to_string().contains(&file.name), "{error}");
+    }
+    bytes[at] = good;
+    rewrite(&path, &bytes, 2);
+    assert!(open(&checked).is_ok(), "the file is well again");
+    std::fs::remove_file(&path).unwrap();
+    assert!(open(&checked).unwrap_err().passes(), "what was opened before can be missing");
+}
+
+#[test]
+fn a_recorded_name_leads_nowhere_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let (checked, file) = recorded(folder.path());
+    let beside = folder.path().join("beside");
+    std::fs::create_dir(&beside).unwrap();
+    let absolute = folder.path().join(&file.name).display().to_string();
+    let parent = format!("../{}", file.name);
+    let folder_of = format!("{}/", file.name);
+    for name in [&*parent, &absolute, &folder_of, "", ".", "..", "a/../b"] {
+        let leads = Recorded { name: name.to_owned(), ..file.clone() };
+        let error = checked.open(&beside, &leads).unwrap_err();
+        assert!(matches!(error, ArchiveError::NoName { .. }) && !error.passes(), "{name}: {error}");
+    }
+    assert!(checked.open(folder.path(), &file).is_ok());
 }

@@ -102,7 +102,7 @@ impl Draft {
             File::open(&draft)?.sync_all()?;
             fs::rename(&draft, &path)?;
             File::open(&dir)?.sync_all()?;
-            sha256(&path)
+            sha256(&mut File::open(&path)?)
         };
         let sha256 = keep().map_err(|source| ArchiveError::Io { path: path.clone(), source })?;
         Ok(Finished { file, sha256 })
@@ -113,8 +113,8 @@ fn beside(dir: &Path, file: &str) -> PathBuf {
     dir.join(format!("{file}.new"))
 }
 
-fn sha256(path: &Path) -> io::Result<[u8; 32]> {
-    let mut file = File::open(path)?;
+/// Of what is in the file from here on.
+pub(super) fn sha256(file: &mut File) -> io::Result<[u8; 32]> {
     let (mut hash, mut chunk) = (Sha256::new(), vec![0; HASH_CHUNK]);
     loop {
         match file.read(&mut chunk)? {

@@ -213,6 +213,13 @@ pub struct AuditArgs {
 pub enum ProjectionsCommand {
     /// All read models, and how far they have come
     List(OutputArgs),
+    /// The events that one could not take in; rebuild it to try them again
+    Parked {
+        /// The read model
+        name: String,
+        #[command(flatten)]
+        list: ListArgs,
+    },
     /// Build one anew beside the live one, or all of them; lists are answered meanwhile
     Rebuild(RebuildArgs),
 }

@@ -13,6 +13,7 @@ use super::failure::Failure;
 use super::human::{field, grouped};
 use super::lists::items;
 use super::output::{Format, Terminal};
+use super::subscriptions::parked;
 use super::table::Table;
 
 /// Between two looks at a rebuild.
@@ -31,6 +32,9 @@ pub async fn projections(
 ) -> Result<(), Failure> {
     match command {
         ProjectionsCommand::List(args) => list(client, terminal, args).await,
+        ProjectionsCommand::Parked { name, list } => {
+            parked(client, terminal, &format!("/projections/{}/parked", escaped(&name)), &list).await
+        }
         ProjectionsCommand::Rebuild(args) => rebuild(client, terminal, args).await,
     }
 }

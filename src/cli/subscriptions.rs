@@ -32,19 +32,24 @@ pub async fn subscriptions(
             }
             terminal.table(&table)
         }
-        SubscriptionsCommand::Parked { name, list } => parked(client, terminal, &name, &list).await,
+        SubscriptionsCommand::Parked { name, list } => {
+            parked(client, terminal, &format!("/subscriptions/{}/parked", escaped(&name)), &list).await
+        }
         SubscriptionsCommand::Replay { name, position } => replay(client, terminal, &name, position).await,
     }
 }
 
-async fn parked(
+/// Shows the parked events that a path lists.
+///
+/// # Errors
+/// What the node refuses.
+pub(super) async fn parked(
     client: &Client,
     terminal: &mut Terminal,
-    name: &str,
+    path: &str,
     list: &ListArgs,
 ) -> Result<(), Failure> {
-    let path = format!("/subscriptions/{}/parked", escaped(name));
-    let answer = read_list(client, &path, &[], None, list.limit).await?;
+    let answer = read_list(client, path, &[], None, list.limit).await?;
     if list.output.output == Format::Json {
         return terminal.json(&answer);
     }

@@ -2,10 +2,11 @@
 //! and strictly. Nothing here touches a body or the node.
 
 use std::net::IpAddr;
+use std::sync::OnceLock;
 
-use flexcore_actors::domain::audit::RequestRefused;
-use flexcore_actors::domain::ids::{CommandId, CorrelationId, Version};
-use flexcore_actors::runtime::api::Context;
+use flexcore_actors::domain::audit::{AuditEvent, RequestAccepted, RequestRefused};
+use flexcore_actors::domain::ids::{CommandId, CorrelationId, StreamId, Version};
+use flexcore_actors::runtime::api::{Accepted, CommandKind, Context};
 use http::header::{ACCEPT, HeaderMap, HeaderValue, IF_MATCH};
 use http::request::Parts;
 use http::{Method, StatusCode};
@@ -87,6 +88,17 @@ pub(super) struct Call {
     pub peer: IpAddr,
     /// Cancelled when the node shuts down: what waits or streams ends then.
     pub shutdown: CancellationToken,
+    /// What its command did, when it was one and was accepted.
+    done: OnceLock<Done>,
+}
+
+/// What a command did.
+#[derive(Debug)]
+struct Done {
+    kind: CommandKind,
+    stream: Option<StreamId>,
+    /// Whether events tell of it.
+    recorded: bool,
 }
 
 impl Call {
@@ -104,6 +116,7 @@ impl Call {
             correlation,
             peer,
             shutdown,
+            done: OnceLock::new(),
         };
         (call, problem)
     }
@@ -118,13 +131,50 @@ impl Call {
         })
     }
 
-    /// What the audit log keeps of it when it was refused.
-    pub(super) fn refused(&self, status: StatusCode) -> RequestRefused {
+    /// The request's command was accepted.
+    pub(super) fn carried_out(&self, kind: CommandKind, accepted: &Accepted) {
+        let stream = format!("{}-{}", kind.category().as_str(), accepted.aggregate_id).parse().ok();
+        let done = Done { kind, stream, recorded: accepted.events_generated > 0 };
+        self.done.set(done).unwrap_or_default(); // a request carries out one command
+    }
+
+    /// What the audit log keeps of it beside events; nothing when it only looked, or its own events tell. `reads` says
+    /// that it could only look.
+    pub(super) fn audited(&self, status: StatusCode, reads: bool) -> Option<AuditEvent> {
+        let looks = matches!(self.method, Method::GET | Method::HEAD);
+        let forbidden = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+        if forbidden || (!looks && status.is_client_error()) {
+            return Some(self.refused(status).into());
+        }
+        let reads = looks || reads || matches!(self.query.flag("dry_run"), Ok(true));
+        if reads || !status.is_success() || self.done.get().is_some_and(|done| done.recorded) {
+            return None;
+        }
+        Some(self.accepted(status).into())
+    }
+
+    fn refused(&self, status: StatusCode) -> RequestRefused {
         RequestRefused {
             address: self.peer.to_string(),
             actor: self.actor(),
             method: self.method.to_string().chars().take(MAX_AUDITED).collect(),
             path: self.path.chars().take(MAX_AUDITED).collect(),
+            status: status.as_u16(),
+            correlation_id: self.correlation.id,
+            count: 1,
+        }
+    }
+
+    fn accepted(&self, status: StatusCode) -> RequestAccepted {
+        let action = match self.done.get() {
+            Some(done) => done.kind.as_str().to_owned(),
+            None => format!("{} {}", self.method, self.path).chars().take(MAX_AUDITED).collect(),
+        };
+        RequestAccepted {
+            address: self.peer.to_string(),
+            actor: self.actor(),
+            action,
+            stream: self.done.get().and_then(|done| done.stream.clone()),
             status: status.as_u16(),
             correlation_id: self.correlation.id,
             count: 1,
@@ -252,5 +302,51 @@ mod tests {
     #[test]
     fn the_actor_is_the_peer() {
         assert_eq!(call("GET", "/", &[]).0.context().unwrap().actor, "anonymous@127.0.0.1");
+    }
+
+    #[test]
+    fn the_audit_log_gets_what_no_event_tells() {
+        let path = "/api/v1/flexcore/projections/audit/rebuild";
+        let audited = |method: &str, path: &str, status: u16, reads| {
+            call(method, path, &[]).0.audited(StatusCode::from_u16(status).unwrap(), reads)
+        };
+        assert!(matches!(audited("POST", path, 409, false), Some(AuditEvent::RequestRefused(_))));
+        assert!(matches!(audited("GET", path, 403, false), Some(AuditEvent::RequestRefused(_))));
+        let Some(AuditEvent::RequestAccepted(rebuild)) = audited("POST", path, 202, false) else { panic!() };
+        assert_eq!((rebuild.action, rebuild.stream, rebuild.status), (format!("POST {path}"), None, 202));
+        for (method, path, status, reads) in [
+            ("GET", path, 200, false),
+            ("GET", path, 404, false),
+            ("HEAD", path, 200, false),
+            ("POST", "/api/v1/flexcore/queries", 200, true),
+            ("POST", "/api/v1/flexcore/pipelines?dry_run=true", 200, false),
+            ("POST", path, 503, false),
+        ] {
+            assert_eq!(audited(method, path, status, reads), None, "{method} {path} {status}");
+        }
+    }
+
+    #[test]
+    fn a_command_is_audited_when_it_recorded_no_event() {
+        let accepted = |events| Accepted {
+            command_id: CommandId(Uuid::nil()),
+            aggregate_id: "tap".to_owned(),
+            version: Version(2),
+            position: flexcore_actors::domain::ids::Position(2),
+            events_generated: events,
+            execution_id: None,
+        };
+        let audited = |events| {
+            let (call, _) = call("POST", "/api/v1/flexcore/commands", &[]);
+            call.carried_out(CommandKind::EnablePlugin, &accepted(events));
+            call.audited(StatusCode::OK, false)
+        };
+        assert_eq!(audited(1), None);
+        let Some(AuditEvent::RequestAccepted(enabled)) = audited(0) else { panic!() };
+        assert_eq!(
+            (enabled.action.as_str(), enabled.actor.as_str()),
+            ("EnablePlugin", "anonymous@127.0.0.1")
+        );
+        assert_eq!(enabled.stream.unwrap().as_str(), "plugin-tap");
     }
 }

@@ -30,7 +30,7 @@ async fn submit(ctx: Ctx, body: Payload) -> Answer {
         context.correlation_id = correlation.id;
     }
     let Request { kind, aggregate_id, payload, .. } = request;
-    let accepted = ctx.api.submit(Command { kind, aggregate_id, payload, context }).await?;
+    let accepted = ctx.carry_out(Command { kind, aggregate_id, payload, context }).await?;
     let mut result = serde_json::to_value(&accepted).unwrap_or_default();
     let command_id = result.as_object_mut().and_then(|fields| fields.shift_remove("command_id"));
     let body = json!({"command_id": command_id, "status": "completed", "result": result});

@@ -69,13 +69,10 @@ type ProjectionReading = fn(&ProjectionView) -> u64;
 
 const PROJECTIONS: &[(&str, &str, ProjectionReading)] = &[
     ("projection_position", "Position that a read model reflects", |p| p.position.0),
+    ("projection_generation", "Generation of the rows that a read model shows", |p| p.generation.into()),
     ("projection_lag_events", "Events that a read model does not reflect yet", |p| p.lag),
     ("projection_lag_milliseconds", "Age of what a read model reflects, while there is more", |p| p.lag_ms),
-    (
-        "projection_parked_events",
-        "Events left out since the node started, as they could not be folded",
-        |p| p.parked,
-    ),
+    ("projection_parked_events", "Events left out of what a read model shows", |p| p.parked),
 ];
 
 impl Metrics {

@@ -20,8 +20,10 @@ pub(super) fn routes(ctx: &CtxFilter) -> BoxedFilter<(Answer,)> {
     let list = warp::path!("projections").and(warp::get()).and(ctx.clone()).then(projections);
     let rebuild =
         warp::path("projections").and(action("rebuild")).and(ctx.clone()).and(payload()).then(rebuild);
+    let parked =
+        warp::path!("projections" / String / "parked").and(warp::get()).and(ctx.clone()).then(parked);
     let audit = warp::path!("audit").and(warp::get()).and(ctx.clone()).then(audit);
-    any_of!(audit, list, rebuild)
+    any_of!(audit, list, parked, rebuild)
 }
 
 async fn projections(ctx: Ctx) -> Answer {
@@ -32,6 +34,14 @@ async fn rebuild(name: String, ctx: Ctx, body: Payload) -> Answer {
     body.nothing(&ctx.call.headers).await?;
     let view = ctx.api.rebuild(&name).await?;
     Ok(with_location(json(StatusCode::ACCEPTED, &view)?, &format!("{BASE}/projections")))
+}
+
+async fn parked(name: String, ctx: Ctx) -> Answer {
+    let query = &ctx.call.query;
+    if let Some(view) = View::named(&name) {
+        ctx.reflected(view).await?;
+    }
+    json(StatusCode::OK, &ctx.api.left_out(&name, query.after()?, query.limit()?).await?)
 }
 
 async fn audit(ctx: Ctx) -> Answer {

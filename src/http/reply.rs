@@ -46,8 +46,15 @@ impl Ctx {
         payload: Value,
     ) -> Result<Accepted, Problem> {
         let context = self.call.context()?;
-        let command = Command { kind, aggregate_id: aggregate_id.into(), payload, context };
-        Ok(self.api.submit(command).await?)
+        self.carry_out(Command { kind, aggregate_id: aggregate_id.into(), payload, context }).await
+    }
+
+    /// The same with a context of its own; notes for the audit log what became of it.
+    pub(super) async fn carry_out(&self, command: Command) -> Result<Accepted, Problem> {
+        let kind = command.kind;
+        let accepted = self.api.submit(command).await?;
+        self.call.carried_out(kind, &accepted);
+        Ok(accepted)
     }
 
     /// What the node is and does, within a bound.

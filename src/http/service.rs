@@ -10,13 +10,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use flexcore_actors::domain::audit::RequestRefused;
+use flexcore_actors::domain::audit::AuditEvent;
 use flexcore_actors::runtime::api::{Api, ApiError};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use http::header::{CACHE_CONTROL, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use http::request::Parts;
-use http::{Method, Request, StatusCode};
+use http::{Method, Request};
 use http_body_util::BodyExt;
 use http_body_util::combinators::BoxBody;
 use hyper::body::Body;
@@ -46,7 +46,7 @@ type Filters = dyn Fn(AnyRequest) -> BoxFuture<'static, Response> + Send + Sync;
 /// Answers requests; shared by all connections.
 pub(super) struct Gateway {
     filters: Box<Filters>,
-    refused: Box<dyn Fn(RequestRefused) + Send + Sync>,
+    audit: Box<dyn Fn(AuditEvent) + Send + Sync>,
     metrics: Arc<Metrics>,
     request_timeout: Duration,
     shutdown: CancellationToken,
@@ -57,7 +57,7 @@ impl Gateway {
     pub(super) fn new(api: Api, request_timeout: Duration, shutdown: CancellationToken) -> Self {
         let audit = api.clone();
         let gateway = Self::over(&warp::any().map(move || api.clone()).boxed(), request_timeout, shutdown);
-        Self { refused: Box::new(move |refused| audit.refused(refused)), ..gateway }
+        Self { audit: Box::new(move |request| audit.audited(request)), ..gateway }
     }
 
     /// A gateway whose handlers get the node from `handle`.
@@ -68,7 +68,7 @@ impl Gateway {
             let answer = service.call(request);
             Box::pin(async move { answer.await.unwrap_or_else(|never: Infallible| match never {}) })
         };
-        Self { filters: Box::new(filters), refused: Box::new(drop), metrics, request_timeout, shutdown }
+        Self { filters: Box::new(filters), audit: Box::new(drop), metrics, request_timeout, shutdown }
     }
 
     /// The gateway's figures.
@@ -101,8 +101,8 @@ impl Gateway {
         let route = if let Match::Route(route) = route { Some(route) } else { None };
         let (status, took) = (response.status(), begun.elapsed());
         self.metrics.answered(route, status, took);
-        if is_refusal(&call.method, status) {
-            (self.refused)(call.refused(status));
+        if let Some(request) = call.audited(status, route.is_some_and(|route| route.reads)) {
+            (self.audit)(request);
         }
         span.in_scope(|| {
             tracing::debug!(status = status.as_u16(), took_us = took.as_micros() as u64, "answered")
@@ -135,12 +135,6 @@ impl Gateway {
             }
         }
     }
-}
-
-/// Whether an answer says that a request to change something, or to see what its sender may not, was refused.
-fn is_refusal(method: &Method, status: StatusCode) -> bool {
-    let reads = matches!(*method, Method::GET | Method::HEAD);
-    matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) || (!reads && status.is_client_error())
 }
 
 /// Everything that is checked before a handler is asked.
@@ -209,6 +203,7 @@ fn finish(response: &mut Response, call: &Call) {
 pub(super) mod tests {
     use std::net::Ipv4Addr;
 
+    use http::StatusCode;
     use http_body_util::{Empty, Full};
     use serde_json::Value;
     use warp::reject::{Reject, Rejection};

@@ -22,11 +22,13 @@ pub struct Route {
     pub later: Option<&'static str>,
     /// Whether it bounds its own time, longer than other requests may take.
     pub patient: bool,
+    /// Whether it only looks, whatever its method.
+    pub reads: bool,
 }
 
 impl Route {
     const fn new(method: &'static str, path: &'static str, about: &'static str) -> Self {
-        Self { method, path, about, query: &[], later: None, patient: false }
+        Self { method, path, about, query: &[], later: None, patient: false, reads: false }
     }
 
     const fn query(self, query: &'static [&'static str]) -> Self {
@@ -39,6 +41,10 @@ impl Route {
 
     const fn patient(self) -> Self {
         Self { patient: true, ..self }
+    }
+
+    const fn reads(self) -> Self {
+        Self { reads: true, ..self }
     }
 }
 
@@ -134,9 +140,15 @@ pub const ROUTES: &[Route] = &[
     get(api!("/ws/pipelines/{name}/status"), "a pipeline live (WebSocket)").later("WebSocket status"),
     get(api!("/status"), "the node, its dependencies and headline figures"),
     post(api!("/commands"), "any command"),
-    post(api!("/queries"), "any query"),
+    post(api!("/queries"), "any query").reads(),
     get(api!("/audit"), "who asked for what, and what was refused").query(AUDIT),
     get(api!("/projections"), "the read models, and how far they have come"),
+    get(api!("/projections/{name}/parked"), "events it could not take in").query(&[
+        "after",
+        "cursor",
+        "limit",
+        "min_position",
+    ]),
     post(api!("/projections/{name}/rebuild"), "build one anew beside the live one"),
     get(api!("/inspect/actors"), "the actors as a tree"),
     get(api!("/inspect/actors/top"), "the busiest actors").query(&["by", "limit"]),
@@ -147,7 +159,7 @@ pub const ROUTES: &[Route] = &[
     get(api!("/inspect/cluster"), "the nodes").later("clustering"),
     get(api!("/integrity"), "how the log is sealed: checkpoint, keys, what the trust rests on"),
     get(api!("/integrity/proof"), "that an event is in the log, or that the log only grew").query(PROOF),
-    post(api!("/integrity/verify"), "verify the store; one at a time").patient(),
+    post(api!("/integrity/verify"), "verify the store; one at a time").patient().reads(),
     get(api!("/integrity/verify"), "how far the latest verification has come, or its verdict"),
     get(api!("/tokens"), "API tokens").later("access control"),
     post(api!("/tokens"), "create a token").later("access control"),

@@ -393,6 +393,9 @@ async fn read_models_are_shown_and_rebuilt() {
     tokio::time::timeout(DEADLINE, replaced).await.expect("rebuilt in time");
     assert_eq!(world.get("/plugins").await.body["items"].as_array().unwrap().len(), 1);
     assert_eq!(world.post_bare("/projections/none/rebuild", &[]).await.status, 404);
+    let parked = world.get("/projections/plugins/parked?limit=5").await;
+    assert_eq!((parked.status, &parked.body["items"]), (200, &json!([])), "{parked:?}");
+    assert_eq!(world.get("/projections/none/parked").await.status, 404);
     assert_eq!(world.get("/status").await.body["projections"][1]["name"], "plugins");
 }
 
@@ -425,6 +428,38 @@ async fn who_asked_for_what_is_audited_also_when_it_was_refused() {
     assert_eq!(accepted, ["CreatePipeline", "RegisterPlugin"], "newest first");
     let everything = world.list("/audit?actor=anonymous%40127.0.0.1").await;
     assert_eq!(everything.body["items"].as_array().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn what_was_accepted_and_changed_nothing_is_audited() {
+    let world = World::new().await;
+    for _ in 0..2 {
+        assert_eq!(world.post_bare("/plugins/tap/enable", &[]).await.status, 200);
+    }
+    assert_eq!(world.post_bare("/projections/metrics/rebuild", &[]).await.status, 202);
+    world.post("/queries", json!({"query_type": "ListActivePlugins"})).await;
+    let recorded = async {
+        loop {
+            let answer = world.get("/audit?outcome=accepted").await;
+            let items = answer.body["items"].as_array().unwrap();
+            let told: Vec<Value> = items.iter().filter(|item| item["events"] == json!([])).cloned().collect();
+            if told.iter().map(|item| item["count"].as_u64().unwrap()).sum::<u64>() == 3 {
+                return told;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let told = tokio::time::timeout(DEADLINE, recorded).await.expect("recorded in time");
+    let (enabled, rebuilt): (Vec<_>, Vec<_>) = told.iter().partition(|item| item["action"] == "EnablePlugin");
+    assert!(!enabled.is_empty(), "{told:?}");
+    for item in enabled {
+        assert_eq!(item["aggregate_id"], "plugin-tap");
+        assert_eq!((&item["actor"], &item["address"]), (&json!("anonymous@127.0.0.1"), &json!("127.0.0.1")));
+        assert_eq!((&item["outcome"], &item["status"]), (&json!("accepted"), &json!(200)));
+    }
+    let rebuilt: Vec<_> = rebuilt.iter().map(|item| (&item["action"], &item["status"])).collect();
+    let action = json!(format!("POST {BASE}/projections/metrics/rebuild"));
+    assert_eq!(rebuilt, [(&action, &json!(202))]);
 }
 
 #[tokio::test]

@@ -108,6 +108,12 @@ async fn prepare(db: &Client) -> Result<(), StoreError> {
     if !ready {
         return Err(error::refused(OPERATION, "the database's schema is older: run flexcore migrate first"));
     }
+    let may = "has_function_privilege('flexcore_archive(text, bigint, bigint, text, bytea)', 'execute')";
+    if !flag(db, &format!("select {may}")).await? {
+        let reason = "the role may not remove partitions: archive as the owner of the tables, or let the owner \
+                      grant execute on function flexcore_archive";
+        return Err(error::refused(OPERATION, reason));
+    }
     if !flag(db, &format!("select pg_try_advisory_lock({LOCK})")).await? {
         return Err(error::refused(OPERATION, "another flexcore archive is running: wait for its end"));
     }
@@ -146,7 +152,7 @@ async fn obstacle(db: &Client, part: &Partition, head: u64) -> Result<Option<Str
     }
     let open = format!(
         "select exists (select from wakeup w where w.stream like 'execution-%' \
-         and exists (select from {name} e where e.stream = w.stream))"
+         and exists (select from event e where e.stream = w.stream and e.position <= {last}))"
     );
     Ok(flag(db, &open)
         .await?
@@ -184,9 +190,13 @@ async fn copy(db: &Client, part: &Partition, request: &ArchiveRequest) -> Result
 
 /// The next events of a partition, every one of them there.
 async fn page(db: &Client, part: &Partition, after: u64) -> Result<Vec<RecordedEvent>, StoreError> {
-    let sql =
-        format!("select {} from {} where position > $1 order by position limit $2", reads::EVENT, part.name);
-    let rows = db.query(&sql, &[&value::integer(after), &value::rows(PAGE)]).await;
+    // by the table's own name: who may read it may not name its partitions
+    let sql = format!(
+        "select {} from event where position > $1 and position <= $2 order by position limit $3",
+        reads::EVENT
+    );
+    let last = value::integer(*part.positions.end());
+    let rows = db.query(&sql, &[&value::integer(after), &last, &value::rows(PAGE)]).await;
     let events: Result<Vec<_>, _> = rows.and_then(|rows| rows.iter().map(reads::event).collect());
     let events = events.map_err(|e| error::not_stored(OPERATION, e))?;
     let expected = (after + 1..=*part.positions.end()).take(PAGE);

@@ -2,7 +2,8 @@
 //! so a read that begins right after what was asked for needs no file. The database is asked for events first and for
 //! files afterwards: what is archived in between is in both answers, never in none.
 
-use std::ops::{Range, RangeInclusive};
+use std::ops::Range;
+use std::sync::Arc;
 
 use deadpool_postgres::ClientWrapper;
 use flexcore_actors::domain::event::RecordedEvent;
@@ -12,18 +13,12 @@ use flexcore_actors::ports::event_store::{EventFilter, StoreError};
 use tokio_postgres::{Error, Row};
 
 use super::{PostgresStore, error, reads, value};
-use crate::archive::{ArchiveError, Reader};
-
-/// A file of archived events.
-pub(super) struct ArchiveFile {
-    positions: RangeInclusive<u64>,
-    name: String,
-}
+use crate::archive::{ArchiveError, Reader, Recorded};
 
 /// Events of the database, and the files to look into before them.
 pub(super) struct Found {
     events: Vec<RecordedEvent>,
-    files: Vec<ArchiveFile>,
+    files: Vec<Recorded>,
 }
 
 /// Events of one stream.
@@ -56,13 +51,13 @@ pub(super) async fn all(
 }
 
 /// The files that hold positions above `after`.
-pub(super) async fn files(db: &ClientWrapper, after: Position) -> Result<Vec<ArchiveFile>, Error> {
-    let sql = "select first_position, last_position, file from archive where last_position > $1 \
+pub(super) async fn files(db: &ClientWrapper, after: Position) -> Result<Vec<Recorded>, Error> {
+    let sql = "select first_position, last_position, file, sha256 from archive where last_position > $1 \
                order by first_position";
     let statement = db.prepare_cached(sql).await?;
     let file = |row: &Row| {
         let positions = value::counter(row, "first_position")?..=value::counter(row, "last_position")?;
-        Ok(ArchiveFile { positions, name: row.try_get("file")? })
+        Ok(Recorded { name: row.try_get("file")?, sha256: value::digest(row, "sha256")?, positions })
     };
     db.query(&statement, &[&value::integer(after.0)]).await?.iter().map(file).collect()
 }
@@ -102,7 +97,7 @@ impl PostgresStore {
         operation: &'static str,
         indexes: Range<u64>,
         stored: Vec<Hash>,
-        files: Vec<ArchiveFile>,
+        files: Vec<Recorded>,
     ) -> Result<Vec<Hash>, StoreError> {
         let Some(last) = files.last().map(|file| *file.positions.end()) else { return Ok(stored) };
         let collect = move |opened: &mut dyn Iterator<Item = Result<Reader, ArchiveError>>| {
@@ -122,7 +117,7 @@ impl PostgresStore {
     async fn in_files<T: Send + 'static>(
         &self,
         operation: &'static str,
-        files: Vec<ArchiveFile>,
+        files: Vec<Recorded>,
         collect: impl FnOnce(&mut dyn Iterator<Item = Result<Reader, ArchiveError>>) -> Result<T, ArchiveError>
         + Send
         + 'static,
@@ -133,8 +128,9 @@ impl PostgresStore {
                 "events are in archive files: set archive.dir to their place",
             ));
         };
+        let checked = Arc::clone(&self.archives);
         blocking(operation, move || {
-            let mut opened = files.into_iter().map(|file| Reader::open(&dir.join(file.name), file.positions));
+            let mut opened = files.iter().map(|file| checked.open(&dir, file));
             collect(&mut opened)
         })
         .await

@@ -1,5 +1,5 @@
 //! Brings the database's schema up to date, one node at a time, and says what it has. The statements are in
-//! `migrations/postgres`.
+//! `migrations/postgres`; `guards.sql` is what holds for the functions of all of them.
 
 use std::time::Duration;
 
@@ -21,6 +21,9 @@ const TURN_TIMEOUT: Duration = Duration::from_secs(120);
 /// The oldest server that is tested and supported.
 const MIN_VERSION: i32 = 150_000;
 
+/// Whichever migration made a function: who may call it, and as whom it acts.
+const GUARDS: &str = include_str!("guards.sql");
+
 const OPERATION: &str = "migrate the database";
 const READ_HISTORY: &str = "read the history of migrations";
 
@@ -37,12 +40,13 @@ pub(super) async fn run(config: &Config) -> Result<Vec<Migration>, StoreError> {
     let before = compared(&client).await?;
     schema::check(&before)
         .map_err(|unfit| StoreError::Failed { operation: OPERATION, source: Box::new(unfit) })?;
-    if before.iter().all(|migration| migration.state == State::Applied) {
-        // also a role that may create nothing can run a node
-        return Ok(before);
+    if before.iter().any(|migration| migration.state != State::Applied) {
+        let run = embedded::migrations::runner().run_async(&mut client).await;
+        run.map_err(|source| StoreError::Failed { operation: OPERATION, source: Box::new(source) })?;
     }
-    let run = embedded::migrations::runner().run_async(&mut client).await;
-    run.map_err(|source| StoreError::Failed { operation: OPERATION, source: Box::new(source) })?;
+    // a role that may create nothing can run a node: for it there is nothing to change here
+    let guarded = client.batch_execute(GUARDS).await;
+    guarded.map_err(|e| error::not_stored("guard the functions of the schema", e))?;
     // the client is dropped here: its session ends and with it the lock
     Ok(before)
 }

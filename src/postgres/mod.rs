@@ -23,6 +23,7 @@ use tokio_postgres::{Config, NoTls};
 
 use self::listener::Listener;
 use self::writer::Writer;
+use crate::archive::Checked;
 use crate::schema::{self, Migration};
 
 mod archive;
@@ -57,6 +58,7 @@ pub struct PostgresStore {
     writer: Writer,
     head: Arc<Head>,
     archive_dir: Option<PathBuf>,
+    archives: Arc<Checked>,
     _listener: Listener,
 }
 
@@ -89,6 +91,7 @@ impl PostgresStore {
             writer: Writer::new(config::writer(&config)),
             head: Arc::clone(&head),
             archive_dir: None,
+            archives: Arc::default(),
             _listener: Listener::start(reader, head),
             config,
         };

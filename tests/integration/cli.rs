@@ -117,6 +117,9 @@ async fn lists_and_details_are_tables_or_json() {
     let parked = world.cli(&["subscriptions", "parked", "complete-pipelines", "-o", "json"]).await.expect(0);
     assert_eq!(items(&parked.json()), [] as [serde_json::Value; 0], "everything could be handled");
     world.cli(&["subscriptions", "parked", "none"]).await.expect(3);
+    let parked = world.cli(&["projections", "parked", "executions", "-o", "json"]).await.expect(0);
+    assert_eq!(items(&parked.json()), [] as [serde_json::Value; 0], "everything could be taken in");
+    world.cli(&["projections", "parked", "none"]).await.expect(3);
     let projections = world.cli(&["projections", "list", "-o", "json"]).await.expect(0).json();
     assert!(items(&projections).iter().all(|view| view["parked"] == 0), "{projections:#}");
     let list = world

@@ -5,6 +5,7 @@
 #![cfg(test)]
 
 mod links;
+mod migrations;
 mod repository;
 mod rooms;
 mod tidy;

@@ -4,7 +4,8 @@
 //! - changes and the position they reflect are stored together or not at all;
 //! - of two projectors at the same position one advances, the other is told that it was superseded;
 //! - a list shows the live generation, at the position it names or a later one;
-//! - a rebuild is beside the live generation and never seen before it replaces it.
+//! - a rebuild is beside the live generation and never seen before it replaces it;
+//! - an event that is left out is named from the moment that its position is passed, as long as its generation lives.
 //!
 //! Losing the last changes in a crash is allowed (the position goes back with them); losing some of them is not.
 
@@ -14,7 +15,7 @@ use jiff::Timestamp;
 use super::BoxFuture;
 use super::event_store::StoreError;
 use crate::domain::ids::{EventId, Position};
-use crate::domain::projection::{Row, View};
+use crate::domain::projection::{Parked, Row, View};
 
 /// One filling of a view's rows: 1, 2, 3 …
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,6 +43,19 @@ pub struct Projected {
     pub live: Progress,
     /// What is built beside it, and in which shape.
     pub building: Option<(Progress, u32)>,
+    /// How many events are left out of the live rows.
+    pub parked: u64,
+}
+
+/// An event that is left out of the live rows of a view, because it could not be folded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOut {
+    /// The event.
+    pub position: Position,
+    /// Why.
+    pub error: String,
+    /// When it was stored, by the store's clock.
+    pub parked_at: Timestamp,
 }
 
 /// What one page of events changed, to be stored in one transaction.
@@ -59,6 +73,8 @@ pub struct Advance {
     pub upserts: Vec<Row>,
     /// Keys of rows to be removed, none of them among the upserts.
     pub deletes: Vec<String>,
+    /// Events of the page that could not be folded, in order.
+    pub parked: Vec<Parked>,
 }
 
 /// What became of an [`Advance`] or of a swap. Of a generation that is gone nothing is ever stored again.
@@ -138,8 +154,17 @@ pub trait ReadModels: Send + Sync + 'static {
     /// Makes the generation that is built the live one, if it has come at least as far.
     fn swap(&self, view: View, generation: Generation) -> BoxFuture<'_, Result<Advanced, StoreError>>;
 
-    /// Removes at most `limit` rows of generations that are neither live nor being built; answers how many it removed.
+    /// Removes at most `limit` rows and parked events of generations that are neither live nor being built; answers how
+    /// many it removed.
     fn sweep(&self, view: View, limit: usize) -> BoxFuture<'_, Result<usize, StoreError>>;
+
+    /// Events that are left out of the live generation, beyond a position, in order, at most `limit`.
+    fn parked(
+        &self,
+        view: View,
+        after: Position,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<LeftOut>, StoreError>>;
 
     /// A page of the live generation.
     fn list<'a>(&'a self, query: &'a RowQuery) -> BoxFuture<'a, Result<RowPage, StoreError>>;

@@ -3,24 +3,29 @@
 //! the next one is prepared and sent after it, so that the store never waits for us.
 //!
 //! An ambiguous commit (the connection was lost between commit and answer) is resolved by sending the identical
-//! batch again: the ids in it make the store answer with the first outcome.
+//! batch again: the ids in it make the store answer with the first outcome. Who asked for that waits; who waits for
+//! their turn meanwhile, or for a store that is away, is told soon that nothing was stored.
 
-use std::collections::{HashSet, VecDeque};
+mod send;
+mod waiting;
+
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::{Instant, timeout_at};
 
+use self::send::send_until_known;
+use self::waiting::{Turn, Waiting, take_batch};
 use super::inspect::Probe;
 use super::supervisor::{Child, SupervisorHandle};
-use crate::domain::ids::{Position, StreamId};
+use crate::domain::ids::Position;
 use crate::domain::integrity::leaf::LeafHash;
-use crate::limits::{
-    COMMIT_BATCH, COMMIT_QUEUE, COMMIT_RESEND_INITIAL, COMMIT_RESEND_MAX, COMMIT_RESENDS, COMMITS_IN_FLIGHT,
-};
-use crate::ports::batch::{Batch, MAX_BATCH_BYTES, whole_micros};
+use crate::limits::{COMMIT_PATIENCE, COMMIT_QUEUE, COMMITS_IN_FLIGHT};
+use crate::ports::batch::{Batch, whole_micros};
 use crate::ports::event_store::{Append, AppendOutcome};
 use crate::ports::{Clock, EventStore};
 
@@ -77,12 +82,6 @@ pub struct Committer {
     metrics: Arc<CommitMetrics>,
 }
 
-struct Waiting {
-    append: Append,
-    reply: oneshot::Sender<CommitResult>,
-    _room: OwnedSemaphorePermit,
-}
-
 /// What the committer can be told; made by [`Committer`] alone.
 pub struct CommitMsg(Kind);
 
@@ -134,16 +133,26 @@ impl Committer {
     /// Stores one unit; returns when it is durable or refused. Waits while [`COMMIT_QUEUE`] others wait.
     ///
     /// # Errors
-    /// When there is no outcome.
+    /// When there is no outcome: [`CommitError::Unavailable`] about [`COMMIT_PATIENCE`] after the call, the others when
+    /// the store has answered or the committer gives up.
     pub async fn append(&self, append: Append) -> CommitResult {
-        let room = Arc::clone(&self.room).acquire_owned().await.map_err(|_| CommitError::Unavailable)?;
-        let (reply, outcome) = oneshot::channel();
+        let patience = Instant::now() + COMMIT_PATIENCE;
+        let room = timeout_at(patience, Arc::clone(&self.room).acquire_owned()).await;
+        let room = room.map_err(|_| CommitError::Unavailable)?.map_err(|_| CommitError::Unavailable)?;
+        let (reply, mut outcome) = oneshot::channel();
         let actor = self.slot.read().unwrap_or_else(PoisonError::into_inner).clone();
         let actor = actor.ok_or(CommitError::Unavailable)?;
         self.probe.enqueued();
-        let message = CommitMsg(Kind::Enqueue(Box::new(Waiting { append, reply, _room: room })));
-        actor.cast(message).map_err(|_| CommitError::Unavailable)?;
-        outcome.await.unwrap_or(Err(CommitError::Unknown))
+        let turn = Turn::default();
+        let waiting = Waiting { append, reply, turn: turn.clone(), patience, room };
+        actor.cast(CommitMsg(Kind::Enqueue(Box::new(waiting)))).map_err(|_| CommitError::Unavailable)?;
+        let answered = match timeout_at(patience, &mut outcome).await {
+            Ok(answered) => answered,
+            // its turn has not come
+            Err(_) if turn.take() => return Err(CommitError::Unavailable),
+            Err(_) => outcome.await,
+        };
+        answered.unwrap_or(Err(CommitError::Unknown))
     }
 
     /// The committer's counters.
@@ -204,9 +213,12 @@ impl Actor for CommitterActor {
             }
             Kind::Done => state.in_flight -= 1,
         }
-        if state.in_flight < COMMITS_IN_FLIGHT && !state.waiting.is_empty() {
+        if state.in_flight == COMMITS_IN_FLIGHT {
+            return Ok(());
+        }
+        let waiting = take_batch(&mut state.waiting);
+        if !waiting.is_empty() {
             state.in_flight += 1;
-            let waiting = take_batch(&mut state.waiting);
             let (node, store, times) =
                 (Arc::clone(&self.node), Arc::clone(&self.store), Arc::clone(&self.times));
             let metrics = Arc::clone(&self.metrics);
@@ -228,35 +240,6 @@ impl Drop for Done {
     }
 }
 
-/// Takes what goes into one transaction, in order: each stream at most once, so that the store need not order
-/// units among themselves, and no more than it takes at once. What names a stream again waits for the next batch.
-fn take_batch(waiting: &mut VecDeque<Waiting>) -> Vec<Waiting> {
-    let (mut batch, mut later) = (Vec::new(), VecDeque::new());
-    let mut taken: HashSet<StreamId> = HashSet::new();
-    let mut room = MAX_BATCH_BYTES;
-    while batch.len() < COMMIT_BATCH {
-        let Some(next) = waiting.pop_front() else { break };
-        let streams = || next.append.streams.iter();
-        let bytes: usize = streams().flat_map(|s| &s.events).map(|e| e.payload.len()).sum();
-        if bytes > room {
-            later.push_back(next);
-            break;
-        }
-        let waits = streams().any(|s| taken.contains(&s.stream));
-        // the streams of what waits are taken too, so that the units of a stream keep their order
-        taken.extend(streams().map(|s| s.stream.clone()));
-        if waits {
-            later.push_back(next);
-        } else {
-            room -= bytes;
-            batch.push(next);
-        }
-    }
-    later.append(waiting);
-    *waiting = later;
-    batch
-}
-
 async fn commit(
     node: &str,
     store: &dyn EventStore,
@@ -264,12 +247,13 @@ async fn commit(
     metrics: &CommitMetrics,
     waiting: Vec<Waiting>,
 ) {
+    let patience = waiting.iter().map(|waiting| waiting.patience).min().unwrap_or_else(Instant::now);
     let (appends, replies): (Vec<Append>, Vec<_>) =
-        waiting.into_iter().map(|w| (w.append, (w.reply, w._room))).unzip();
+        waiting.into_iter().map(|w| (w.append, (w.reply, w.room))).unzip();
     let stored = match Batch::new(node, times.next(), appends) {
         Ok(batch) => {
             let batch = Arc::new(batch);
-            send_until_known(store, &batch).await.map(|outcomes| (batch, outcomes))
+            send_until_known(store, &batch, patience).await.map(|outcomes| (batch, outcomes))
         }
         Err(fault) => {
             tracing::error!(error = &fault as &dyn std::error::Error, "a batch is malformed");
@@ -295,33 +279,4 @@ async fn commit(
             }
         }
     }
-}
-
-/// Sends the batch, and the identical batch again while its outcome is unknown or the store is away.
-async fn send_until_known(
-    store: &dyn EventStore,
-    batch: &Arc<Batch>,
-) -> Result<Vec<AppendOutcome>, CommitError> {
-    let (mut pause, mut uncertain) = (COMMIT_RESEND_INITIAL, false);
-    for attempt in 0..=COMMIT_RESENDS {
-        match store.append(Arc::clone(batch)).await {
-            Ok(outcomes) => return Ok(outcomes),
-            Err(error) if error.retryable() && attempt < COMMIT_RESENDS => {
-                tracing::warn!(error = &error as &dyn std::error::Error, attempt, "commit is sent again");
-                uncertain |= !error.certainly_not_stored();
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(COMMIT_RESEND_MAX);
-            }
-            Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, uncertain, "commit given up");
-                let known = !uncertain && error.certainly_not_stored();
-                return Err(match (known, error.retryable()) {
-                    (false, _) => CommitError::Unknown,
-                    (true, true) => CommitError::Unavailable,
-                    (true, false) => CommitError::Failed,
-                });
-            }
-        }
-    }
-    Err(CommitError::Unknown)
 }

@@ -12,6 +12,7 @@
 mod admission;
 pub mod aggregate;
 pub mod api;
+pub mod audit;
 mod bookmark;
 pub mod committer;
 mod completion;
@@ -22,7 +23,6 @@ mod live;
 pub mod node;
 pub mod projector;
 mod recovery;
-pub mod refusals;
 mod restart;
 mod retry;
 mod runner;

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::aggregate::{Directory, Shared, Snapshots};
 use super::api::Api;
+use super::audit::{Recorder, Unrecorded};
 use super::committer::Committer;
 use super::completion::CompletePipelines;
 use super::inspect::Inspector;
@@ -17,7 +18,6 @@ use super::integrity::{IntegrityPorts, Sealer, Verifications};
 use super::live::Live;
 use super::projector::{Parts, Projections};
 use super::recovery::{Orphans, take_over};
-use super::refusals::{Recorder, Refusals};
 use super::services::Services;
 use super::subscription::Subscriptions;
 use super::supervisor::SupervisorHandle;
@@ -156,7 +156,7 @@ impl Node {
             plugins: Directory::new(tree.plugins.clone(), Arc::clone(&shared)),
             turns: DashMap::new(),
             projections,
-            refusals: Refusals::default(),
+            unrecorded: Unrecorded::default(),
             draining,
             subscriptions: Arc::new(Subscriptions::new(name, store, subscriptions, superseded)),
             shared,

@@ -7,11 +7,11 @@ use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::aggregate::{Directory, Identity, Shared, Submission, SubmitError, Submitted};
+use super::audit::Unrecorded;
 use super::inspect::Inspector;
 use super::integrity::{Sealer, Verifications};
 use super::live::Live;
 use super::projector::Projections;
-use super::refusals::Refusals;
 use super::subscription::Subscriptions;
 use crate::domain::aggregate::Aggregate;
 use crate::domain::event::Origin;
@@ -53,8 +53,8 @@ pub struct Services {
     pub subscriptions: Arc<Subscriptions>,
     /// What lists are read from.
     pub projections: Projections,
-    /// What was refused and is not recorded yet.
-    pub refusals: Refusals,
+    /// Requests of which no event tells yet.
+    pub unrecorded: Unrecorded,
     /// Cancelled when the node drains: nothing new is started.
     pub draining: CancellationToken,
 }

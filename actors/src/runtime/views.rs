@@ -312,7 +312,7 @@ pub struct ProjectionView {
     pub rebuild: Option<RebuildView>,
     /// Events folded since the node started.
     pub events: u64,
-    /// Events left out since the node started, because they could not be folded.
+    /// Events left out of what its lists show, because they could not be folded.
     pub parked: u64,
 }
 
@@ -336,11 +336,11 @@ pub struct AuditView {
     pub address: Option<String>,
     /// `accepted` or `refused`.
     pub outcome: String,
-    /// What was asked: a command's type, or method and path of a refused request.
+    /// What was asked: a command's type, or method and path.
     pub action: String,
-    /// The stream it concerned; absent for refused requests.
+    /// The stream that a command concerned; absent for refused requests.
     pub aggregate_id: Option<StreamId>,
-    /// The status it was refused with.
+    /// The status it was answered with, where no event of its own tells what it did.
     pub status: Option<u16>,
     /// How many requests it stands for.
     pub count: u64,
@@ -471,7 +471,7 @@ pub struct SubscriptionView {
     pub parked: u64,
 }
 
-/// An event that a subscription could not handle.
+/// An event that a subscription could not handle, or a read model could not take in.
 #[derive(Debug, Clone, Serialize)]
 pub struct ParkedEventView {
     /// The event's position.

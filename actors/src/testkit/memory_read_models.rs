@@ -4,11 +4,15 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard};
 
+use jiff::Timestamp;
+
 use crate::domain::ids::Position;
-use crate::domain::projection::{Order, Row, View};
+use crate::domain::projection::{Order, Parked, Row, View};
 use crate::ports::batch::whole_micros;
 use crate::ports::event_store::StoreError;
-use crate::ports::read_models::{Advance, Advanced, Generation, Progress, Projected, RowPage, RowQuery};
+use crate::ports::read_models::{
+    Advance, Advanced, Generation, LeftOut, Progress, Projected, RowPage, RowQuery,
+};
 use crate::ports::{BoxFuture, ReadModels};
 
 /// Read models that keep everything in memory.
@@ -21,6 +25,7 @@ pub struct MemoryReadModels {
 struct State {
     projections: BTreeMap<View, Projected>,
     rows: HashMap<(View, Generation), BTreeMap<String, Row>>,
+    parked: HashMap<(View, Generation), BTreeMap<Position, LeftOut>>,
 }
 
 impl MemoryReadModels {
@@ -32,7 +37,13 @@ impl MemoryReadModels {
 impl State {
     fn open(&mut self, view: View, shape: u32) -> &mut Projected {
         let live = begin(Generation(1));
-        self.projections.entry(view).or_insert(Projected { view, shape, live, building: None })
+        self.projections.entry(view).or_insert(Projected { view, shape, live, building: None, parked: 0 })
+    }
+
+    /// What is known, with what is left out of the live rows.
+    fn counted(&self, known: Projected) -> Projected {
+        let parked = self.parked.get(&(known.view, known.live.generation));
+        Projected { parked: parked.map_or(0, |parked| parked.len() as u64), ..known }
     }
 
     fn next(&self, view: View) -> Generation {
@@ -58,6 +69,10 @@ impl State {
         }
         for key in &advance.deletes {
             rows.remove(key);
+        }
+        let parked = self.parked.entry((advance.view, advance.from.generation)).or_default();
+        for Parked { position, error } in advance.parked.iter().cloned() {
+            parked.insert(position, LeftOut { position, error, parked_at: Timestamp::UNIX_EPOCH });
         }
         Advanced::Yes
     }
@@ -105,11 +120,16 @@ fn ready<'a, T: Send + 'a>(value: T) -> BoxFuture<'a, Result<T, StoreError>> {
 
 impl ReadModels for MemoryReadModels {
     fn open(&self, view: View, shape: u32) -> BoxFuture<'_, Result<Projected, StoreError>> {
-        ready(*self.state().open(view, shape))
+        let mut state = self.state();
+        let known = *state.open(view, shape);
+        ready(state.counted(known))
     }
 
     fn projections(&self) -> BoxFuture<'_, Result<Vec<Projected>, StoreError>> {
-        let mut known: Vec<Projected> = self.state().projections.values().copied().collect();
+        let state = self.state();
+        let mut known: Vec<Projected> =
+            state.projections.values().map(|known| state.counted(*known)).collect();
+        drop(state);
         known.sort_by_key(|projected| projected.view.as_str());
         ready(known)
     }
@@ -140,13 +160,14 @@ impl ReadModels for MemoryReadModels {
         if known.building.is_none_or(|(_, being_built)| being_built != shape) {
             known.building = Some((begin(next), shape));
         }
-        ready(*known)
+        let known = *known;
+        ready(state.counted(known))
     }
 
     fn reset(&self, view: View, shape: u32) -> BoxFuture<'_, Result<Projected, StoreError>> {
         let mut state = self.state();
         state.open(view, shape);
-        let anew = Projected { view, shape, live: begin(state.next(view)), building: None };
+        let anew = Projected { view, shape, live: begin(state.next(view)), building: None, parked: 0 };
         state.projections.insert(view, anew);
         ready(anew)
     }
@@ -157,7 +178,7 @@ impl ReadModels for MemoryReadModels {
         let built = known.and_then(|known| {
             let (building, shape) = known.building?;
             let done = building.generation == generation && building.position >= known.live.position;
-            done.then(|| *known = Projected { view, shape, live: building, building: None })
+            done.then(|| *known = Projected { view, shape, live: building, building: None, parked: 0 })
         });
         ready(if built.is_some() { Advanced::Yes } else { Advanced::Superseded })
     }
@@ -179,7 +200,27 @@ impl ReadModels for MemoryReadModels {
                 removed += 1;
             }
         }
+        for (_, parked) in
+            state.parked.iter_mut().filter(|((of, generation), _)| *of == view && !kept(*generation))
+        {
+            while removed < limit && parked.pop_first().is_some() {
+                removed += 1;
+            }
+        }
         ready(removed)
+    }
+
+    fn parked(
+        &self,
+        view: View,
+        after: Position,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<LeftOut>, StoreError>> {
+        let state = self.state();
+        let live = state.projections.get(&view).map(|known| (view, known.live.generation));
+        let parked = live.and_then(|live| state.parked.get(&live)).into_iter().flatten();
+        let beyond = parked.filter(|(position, _)| **position > after);
+        ready(beyond.take(limit).map(|(_, event)| event.clone()).collect())
     }
 
     fn list<'a>(&'a self, query: &'a RowQuery) -> BoxFuture<'a, Result<RowPage, StoreError>> {

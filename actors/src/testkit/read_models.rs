@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use crate::domain::ids::{EventId, Position};
-use crate::domain::projection::{Row, View};
+use crate::domain::projection::{Parked, Row, View};
 use crate::ports::read_models::{
     Advance, Advanced, Generation, Progress, Projected, RowCursor, RowQuery, row,
 };
@@ -47,6 +47,7 @@ macro_rules! read_models_conformance {
             a_reset_begins_anew,
             old_generations_are_swept_in_bounded_steps,
             lists_are_whole_while_generations_are_swapped_and_swept,
+            what_is_left_out_is_named_as_long_as_its_generation_lives,
         }
     };
     (@each $fixture:ty: $($promise:ident,)+) => {$(
@@ -92,6 +93,7 @@ fn step(view: View, from: Progress, to: u64, upserts: Vec<Row>, deletes: &[&str]
         last_event: event(to),
         upserts,
         deletes: deletes.iter().map(|&key| key.to_owned()).collect(),
+        parked: Vec::new(),
     }
 }
 
@@ -119,7 +121,7 @@ pub async fn a_projection_begins_at_nothing_and_is_remembered(models: Models) {
     let page = models.list(&all_of(View::Audit)).await.expect("list");
     assert_eq!((page.rows.len(), page.position), (0, Position(0)), "one that was never opened is empty");
     let live = Progress { generation: Generation(1), position: Position(0), last_event: None };
-    let expected = Projected { view: View::Plugins, shape: 3, live, building: None };
+    let expected = Projected { view: View::Plugins, shape: 3, live, building: None, parked: 0 };
     assert_eq!(models.open(View::Plugins, 3).await.expect("open"), expected);
     assert_eq!(models.open(View::Plugins, 4).await.expect("open"), expected, "the shape is that of the rows");
     models.open(View::Audit, 1).await.expect("open");
@@ -337,6 +339,51 @@ pub async fn old_generations_are_swept_in_bounded_steps(models: Models) {
     }
     assert_eq!(removed, [2, 2, 1, 0]);
     assert_eq!(listed(&models, &all_of(View::Plugins)).await.len(), 5);
+}
+
+/// Parked events come with the rows, are counted and listed for the live generation alone, and go with it.
+pub async fn what_is_left_out_is_named_as_long_as_its_generation_lives(models: Models) {
+    let park = |from, to, positions: &[u64]| {
+        let parked =
+            |&position: &u64| Parked { position: Position(position), error: format!("no {position}") };
+        Advance {
+            parked: positions.iter().map(parked).collect(),
+            ..step(View::Plugins, from, to, Vec::new(), &[])
+        }
+    };
+    let left_out = async |view, after, limit| -> Vec<u64> {
+        let events = models.parked(view, Position(after), limit).await.expect("parked");
+        assert!(events.iter().all(|event| event.error == format!("no {}", event.position)), "{events:?}");
+        events.iter().map(|event| event.position.0).collect()
+    };
+    let begin = models.open(View::Plugins, 1).await.expect("open");
+    assert_eq!((begin.parked, left_out(View::Plugins, 0, 10).await), (0, vec![]));
+    advance(&models, &park(begin.live, 9, &[2, 4, 7])).await;
+    let known_then = known(&models, View::Plugins).await;
+    assert_eq!((known_then.live.position, known_then.parked), (Position(9), 3));
+    assert_eq!(models.open(View::Plugins, 1).await.expect("open"), known_then);
+    assert_eq!(left_out(View::Plugins, 0, 2).await, [2, 4]);
+    assert_eq!(left_out(View::Plugins, 4, 2).await, [7]);
+    assert_eq!(left_out(View::Audit, 0, 10).await, Vec::<u64>::new(), "of this view alone");
+    let refused = models.advance(&park(begin.live, 12, &[11])).await.expect("advance");
+    assert_eq!(refused, Advanced::Superseded);
+    assert_eq!(known(&models, View::Plugins).await.parked, 3, "what is not stored parks nothing");
+
+    let building = models.begin_rebuild(View::Plugins, 1).await.expect("begin").building.expect("building").0;
+    advance(&models, &park(building, 9, &[4])).await;
+    assert_eq!(left_out(View::Plugins, 0, 10).await, [2, 4, 7], "what is built beside is not shown");
+    assert_eq!(models.sweep(View::Plugins, 10).await.expect("sweep"), 0);
+    assert_eq!(models.swap(View::Plugins, building.generation).await.expect("swap"), Advanced::Yes);
+    assert_eq!(left_out(View::Plugins, 0, 10).await, [4]);
+    assert_eq!(known(&models, View::Plugins).await.parked, 1);
+    let mut swept = Vec::new();
+    for _ in 0..3 {
+        swept.push(models.sweep(View::Plugins, 2).await.expect("sweep"));
+    }
+    assert_eq!(swept, [2, 1, 0], "the three of the generation before, in bounded steps");
+    assert_eq!(left_out(View::Plugins, 0, 10).await, [4]);
+    assert_eq!(models.reset(View::Plugins, 1).await.expect("reset").parked, 0);
+    assert_eq!(left_out(View::Plugins, 0, 10).await, Vec::<u64>::new());
 }
 
 /// While generations replace one another, every list is one whole generation.

@@ -53,8 +53,13 @@ impl Gate {
 
     /// Returns when an append waits.
     pub async fn caught(&self) {
+        self.caught_all(1).await;
+    }
+
+    /// Returns when so many appends wait.
+    pub async fn caught_all(&self, appends: u32) {
         let mut caught = self.caught.subscribe();
-        tokio::time::timeout(DEADLINE, caught.wait_for(|n| *n > 0)).await.unwrap().unwrap();
+        tokio::time::timeout(DEADLINE, caught.wait_for(|n| *n >= appends)).await.unwrap().unwrap();
     }
 
     pub fn open(&self) {

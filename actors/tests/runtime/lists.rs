@@ -4,13 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use flexcore_actors::domain::audit::RequestRefused;
+use flexcore_actors::domain::audit::{RequestAccepted, RequestRefused};
 use flexcore_actors::domain::ids::{CorrelationId, Position};
-use flexcore_actors::domain::projection::{Executions, Plugins, Projection, View};
+use flexcore_actors::domain::projection::{Executions, Parked, Plugins, Projection, View};
 use flexcore_actors::ports::ReadModels;
 use flexcore_actors::ports::read_models::{Advance, Generation, Progress, row};
 use flexcore_actors::runtime::api::{ApiError, AuditFilter, CommandKind, ExecutionFilter, PageRequest};
 use flexcore_actors::runtime::views::ProjectionView;
+use flexcore_actors::testkit::conformance::Writer;
 use flexcore_actors::testkit::{MemoryReadModels, MemoryStore};
 use serde_json::json;
 
@@ -74,7 +75,7 @@ async fn lists_wait_for_a_position_within_a_bound() {
 async fn requests_are_audited_accepted_and_refused() {
     let world = World::with_tap().await;
     for status in [409, 409, 422] {
-        world.api.refused(RequestRefused {
+        world.api.audited(RequestRefused {
             address: "10.0.0.7".to_owned(),
             actor: "bob".to_owned(),
             method: "POST".to_owned(),
@@ -101,13 +102,34 @@ async fn requests_are_audited_accepted_and_refused() {
     let accepted = world.api.audit(by_tester, page(10)).await.unwrap().items;
     assert_eq!(accepted.iter().map(|entry| entry.action.as_str()).collect::<Vec<_>>(), ["RegisterPlugin"]);
     assert_eq!(accepted[0].events.len(), 2, "{accepted:?}");
+
+    world.api.audited(RequestAccepted {
+        address: "10.0.0.7".to_owned(),
+        actor: "ann".to_owned(),
+        action: "EnablePlugin".to_owned(),
+        stream: "plugin-tap".parse().ok(),
+        status: 200,
+        correlation_id: CorrelationId(uuid::Uuid::nil()),
+        count: 1,
+    });
+    let by_ann = AuditFilter { actor: Some("ann".to_owned()), ..AuditFilter::default() };
+    let unchanged = loop {
+        if let Some(entry) = world.api.audit(by_ann.clone(), page(10)).await.unwrap().items.pop() {
+            break entry;
+        }
+        assert!(began.elapsed() < DEADLINE);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!((unchanged.outcome.as_str(), unchanged.action.as_str()), ("accepted", "EnablePlugin"));
+    assert_eq!((unchanged.status, unchanged.events.len()), (Some(200), 0));
+    assert_eq!(unchanged.aggregate_id.unwrap().as_str(), "plugin-tap");
 }
 
 #[tokio::test]
 async fn what_was_refused_last_is_recorded_before_the_node_ends() {
     let world = World::with_tap().await;
     let store = Arc::clone(&world.store);
-    world.api.refused(RequestRefused {
+    world.api.audited(RequestRefused {
         address: "::1".to_owned(),
         actor: "bob".to_owned(),
         method: "DELETE".to_owned(),
@@ -182,6 +204,7 @@ async fn claim(models: &MemoryReadModels, view: View, shape: u32, position: u64,
         last_event: flexcore_actors::domain::ids::EventId(uuid::Uuid::from_u128(9)),
         upserts: rows.collect(),
         deletes: Vec::new(),
+        parked: Vec::new(),
     };
     models.advance(&advance).await.unwrap();
 }
@@ -245,10 +268,74 @@ async fn a_row_that_cannot_be_read_costs_a_rebuild_and_no_answer_for_ever() {
         last_event: first,
         upserts: vec![broken],
         deletes: Vec::new(),
+        parked: Vec::new(),
     };
     models.advance(&advance).await.unwrap();
     let world = world_on(store, &models).await;
     until(&world, "plugins", |view| view.generation == 2 && view.position >= head).await;
+    assert_eq!(world.api.plugins(None, page(10)).await.unwrap().items.len(), 1);
+}
+
+/// An event whose payload is no payload, in a stream of a plugin that nobody asks for.
+async fn poison(store: &Arc<MemoryStore>) -> Position {
+    let writer = Writer::claim_as(Arc::clone(store) as _, "node-of-before").await;
+    let mut unit = writer.unit(&"plugin-ghost".parse().unwrap(), 0, 1);
+    unit.streams[0].events[0].kind = "PluginRegistered".into();
+    unit.streams[0].events[0].payload = bytes::Bytes::from_static(b"\xc1");
+    writer.commit(&unit).await.position
+}
+
+#[tokio::test]
+async fn an_event_that_cannot_be_folded_is_parked_and_stops_nothing() {
+    let models = Arc::new(MemoryReadModels::default());
+    let (store, _) = prepared().await;
+    let poisoned = poison(&store).await;
+    let world = world_on(Arc::clone(&store), &models).await;
+    let later = world.ok(CommandKind::RegisterPlugin, "later", plugin("later", 1)).await.position;
+    assert!(later > poisoned);
+    let view = until(&world, "plugins", |view| view.position >= later).await;
+    assert_eq!(view.parked, 1);
+    let parked = world.api.left_out("plugins", Position(0), 10).await.unwrap();
+    assert_eq!(parked.items.iter().map(|event| event.position).collect::<Vec<_>>(), [poisoned]);
+    assert!(!parked.items[0].error.is_empty());
+    assert!(world.api.left_out("plugins", poisoned, 10).await.unwrap().items.is_empty());
+    assert!(world.api.left_out("executions", Position(0), 10).await.unwrap().items.is_empty());
+    assert!(matches!(
+        world.api.left_out("nope", Position(0), 10).await,
+        Err(ApiError::NotFound { kind: "projection", .. })
+    ));
+    assert_eq!(world.api.plugins(None, page(10)).await.unwrap().items.len(), 2);
+    // a rebuild tries it again, and parks it again; another life of the node knows it too
+    world.api.rebuild("plugins").await.unwrap();
+    let view = until(&world, "plugins", |view| view.generation == 2 && view.status == "live").await;
+    assert_eq!(view.parked, 1);
+    world.node.shutdown(DEADLINE).await;
+    let again = world_on(store, &models).await;
+    until(&again, "plugins", |view| view.generation == 2 && view.parked == 1).await;
+}
+
+/// What an earlier program could not fold is folded by the rebuild of one that can.
+#[tokio::test]
+async fn a_rebuild_takes_in_what_was_parked() {
+    let models = Arc::new(MemoryReadModels::default());
+    let (store, head) = prepared().await;
+    let known = models.open(View::Plugins, Plugins::SHAPE).await.unwrap();
+    let advance = Advance {
+        view: View::Plugins,
+        from: known.live,
+        position: head,
+        last_event: store_event(&store, head.0).await,
+        upserts: Vec::new(),
+        deletes: Vec::new(),
+        parked: vec![Parked { position: Position(1), error: "the program was older".to_owned() }],
+    };
+    models.advance(&advance).await.unwrap();
+    let world = world_on(store, &models).await;
+    until(&world, "plugins", |view| view.position >= head && view.parked == 1).await;
+    assert!(world.api.plugins(None, page(10)).await.unwrap().items.is_empty());
+    world.api.rebuild("plugins").await.unwrap();
+    until(&world, "plugins", |view| view.generation == 2 && view.status == "live" && view.parked == 0).await;
+    assert!(world.api.left_out("plugins", Position(0), 10).await.unwrap().items.is_empty());
     assert_eq!(world.api.plugins(None, page(10)).await.unwrap().items.len(), 1);
 }
 

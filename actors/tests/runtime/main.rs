@@ -8,6 +8,7 @@ mod flow;
 mod gate;
 mod host;
 mod lists;
+mod outage;
 mod races;
 mod seal;
 mod snapshots;

@@ -5,9 +5,12 @@
 mod statements;
 
 use deadpool_postgres::{ClientWrapper, Object, Pool};
+use flexcore_actors::domain::ids::Position;
 use flexcore_actors::domain::projection::{Row, View};
 use flexcore_actors::ports::event_store::StoreError;
-use flexcore_actors::ports::read_models::{Advance, Advanced, Generation, Projected, RowPage, RowQuery};
+use flexcore_actors::ports::read_models::{
+    Advance, Advanced, Generation, LeftOut, Projected, RowPage, RowQuery,
+};
 use flexcore_actors::ports::{BoxFuture, ReadModels};
 use tokio_postgres::Config;
 
@@ -106,6 +109,16 @@ impl ReadModels for PostgresReadModels {
 
     fn sweep(&self, view: View, limit: usize) -> BoxFuture<'_, Result<usize, StoreError>> {
         Box::pin(self.write("sweep a read model", async move |db| statements::sweep(db, view, limit).await))
+    }
+
+    fn parked(
+        &self,
+        view: View,
+        after: Position,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<LeftOut>, StoreError>> {
+        let parked = async move |db: &ClientWrapper| statements::parked(db, view, after, limit).await;
+        Box::pin(self.read("list what a read model leaves out", parked))
     }
 
     fn list<'a>(&'a self, query: &'a RowQuery) -> BoxFuture<'a, Result<RowPage, StoreError>> {

@@ -4,7 +4,7 @@ use deadpool_postgres::ClientWrapper;
 use flexcore_actors::domain::ids::{EventId, Position};
 use flexcore_actors::domain::projection::{Row, View};
 use flexcore_actors::ports::read_models::{
-    Advance, Advanced, Generation, Progress, Projected, RowPage, RowQuery, row as row_of,
+    Advance, Advanced, Generation, LeftOut, Progress, Projected, RowPage, RowQuery, row as row_of,
 };
 use jiff::Timestamp;
 use tokio_postgres::Error;
@@ -15,7 +15,9 @@ use crate::view_sql::{self, Parameter, Select};
 
 /// Read by [`projected`].
 const PROJECTION: &str = "view, shape, live_generation, position, last_event, building_generation, \
-                          building_shape, building_position, building_last_event";
+                          building_shape, building_position, building_last_event, \
+                          (select count(*) from projection_parked left_out where left_out.view = projection.view \
+                           and left_out.generation = projection.live_generation) as parked";
 
 pub(super) async fn open(db: &ClientWrapper, view: View, shape: u32) -> Result<Projected, Error> {
     let select = db.prepare_cached(&format!("select {PROJECTION} from projection where view = $1")).await?;
@@ -56,10 +58,10 @@ pub(super) async fn load(
     rows.iter().map(|r| row(r, view)).collect()
 }
 
-/// The position moves, the rows are stored and removed: all in one statement, or nothing when the position is not
-/// where it was.
+/// The position moves, rows are stored and removed, events are parked: all in one statement, or nothing when the position
+/// is not where it was.
 pub(super) async fn advance(db: &ClientWrapper, advance: &Advance) -> Result<Advanced, Error> {
-    let Advance { view, from, position, last_event, upserts, deletes } = advance;
+    let Advance { view, from, position, last_event, upserts, deletes, parked } = advance;
     let statement = db.prepare_cached(&advance_sql(*view)).await?;
     let keys: Vec<&str> = upserts.iter().map(|row| row.key.as_str()).collect();
     let times: Vec<Timestamp> = upserts.iter().map(|row| value::time(row.indexed.at)).collect();
@@ -73,6 +75,10 @@ pub(super) async fn advance(db: &ClientWrapper, advance: &Advance) -> Result<Adv
         vec![&name, &generation, &before, &after, &last_event.0, deletes, &keys, &times];
     parameters.extend(tags.iter().map(|column| column as &(dyn ToSql + Sync)));
     parameters.push(&documents);
+    let places: Vec<i64> = parked.iter().map(|event| value::integer(event.position.0)).collect();
+    let errors: Vec<&str> = parked.iter().map(|event| event.error.as_str()).collect();
+    parameters.push(&places);
+    parameters.push(&errors);
     let moved: i64 = db.query_one(&statement, &parameters).await?.try_get(0)?;
     Ok(if moved == 1 { Advanced::Yes } else { Advanced::Superseded })
 }
@@ -83,6 +89,7 @@ fn advance_sql(view: View) -> String {
         columns.split(", ").skip(1).map(|name| format!("{name} = excluded.{name}")).collect();
     let tags: String = (0..view.tags().len()).map(|n| format!(", ${}::text[]", n + 9)).collect();
     let documents = view.tags().len() + 9;
+    let (places, errors) = (documents + 1, documents + 2);
     let set = set.join(", ");
     format!(
         "with moved as ( \
@@ -100,6 +107,10 @@ fn advance_sql(view: View) -> String {
            select $2, u.* from unnest($7::text[], $8::timestamptz[]{tags}, ${documents}::bytea[]) as u \
            where exists (select from moved) \
            on conflict (generation, key) do update set {set} \
+         ), parked as ( \
+           insert into projection_parked (view, generation, position, error, parked_at) \
+           select $1, $2, u.*, now() from unnest(${places}::bigint[], ${errors}::text[]) as u \
+           where exists (select from moved) \
          ) select count(*) from moved"
     )
 }
@@ -145,8 +156,35 @@ pub(super) async fn sweep(db: &ClientWrapper, view: View, limit: usize) -> Resul
          and r.generation is distinct from p.building_generation limit $2))"
     );
     let statement = db.prepare_cached(&sql).await?;
-    let removed = db.execute(&statement, &[&table, &value::rows(limit)]).await?;
-    Ok(usize::try_from(removed).unwrap_or(usize::MAX))
+    let rows = removed(db.execute(&statement, &[&table, &value::rows(limit)]).await?);
+    let sql = "delete from projection_parked where ctid = any(array(select e.ctid from projection_parked e \
+               join projection p on p.view = e.view where e.view = $1 and e.generation <> p.live_generation \
+               and e.generation is distinct from p.building_generation limit $2))";
+    let statement = db.prepare_cached(sql).await?;
+    let left = value::rows(limit.saturating_sub(rows));
+    Ok(rows + removed(db.execute(&statement, &[&table, &left]).await?))
+}
+
+fn removed(rows: u64) -> usize {
+    usize::try_from(rows).unwrap_or(usize::MAX)
+}
+
+pub(super) async fn parked(
+    db: &ClientWrapper,
+    view: View,
+    after: Position,
+    limit: usize,
+) -> Result<Vec<LeftOut>, Error> {
+    let sql = "select e.position, e.error, e.parked_at from projection_parked e \
+               join projection p on p.view = e.view and p.live_generation = e.generation \
+               where e.view = $1 and e.position > $2 order by e.position limit $3";
+    let statement = db.prepare_cached(sql).await?;
+    let rows = db.query(&statement, &[&view.as_str(), &value::integer(after.0), &value::rows(limit)]).await?;
+    let event = |row: &tokio_postgres::Row| {
+        let position = Position(value::counter(row, "position")?);
+        Ok(LeftOut { position, error: row.try_get("error")?, parked_at: row.try_get("parked_at")? })
+    };
+    rows.iter().map(event).collect()
 }
 
 pub(super) async fn list(db: &ClientWrapper, query: &RowQuery) -> Result<RowPage, Error> {
@@ -198,7 +236,8 @@ fn projected(row: &tokio_postgres::Row, view: View) -> Result<Projected, Error> 
         }
         None => None,
     };
-    Ok(Projected { view, shape: counted(row, "shape")?, live, building })
+    let parked = value::counter(row, "parked")?;
+    Ok(Projected { view, shape: counted(row, "shape")?, live, building, parked })
 }
 
 fn row(row: &tokio_postgres::Row, view: View) -> Result<Row, Error> {

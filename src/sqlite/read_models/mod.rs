@@ -7,9 +7,12 @@ mod statements;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use flexcore_actors::domain::ids::Position;
 use flexcore_actors::domain::projection::{Row, View};
 use flexcore_actors::ports::event_store::StoreError;
-use flexcore_actors::ports::read_models::{Advance, Advanced, Generation, Projected, RowPage, RowQuery};
+use flexcore_actors::ports::read_models::{
+    Advance, Advanced, Generation, LeftOut, Projected, RowPage, RowQuery,
+};
 use flexcore_actors::ports::{BoxFuture, ReadModels};
 use rusqlite::{Connection, Transaction};
 
@@ -135,6 +138,16 @@ impl ReadModels for SqliteReadModels {
 
     fn sweep(&self, view: View, limit: usize) -> BoxFuture<'_, Result<usize, StoreError>> {
         Box::pin(self.write("sweep a read model", move |tx| statements::sweep(tx, view, limit)))
+    }
+
+    fn parked(
+        &self,
+        view: View,
+        after: Position,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<LeftOut>, StoreError>> {
+        let parked = move |db: &Connection| statements::parked(db, view, after, limit);
+        Box::pin(self.readers.read("list what a read model leaves out", parked))
     }
 
     fn list<'a>(&'a self, query: &'a RowQuery) -> BoxFuture<'a, Result<RowPage, StoreError>> {

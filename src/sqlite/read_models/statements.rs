@@ -1,11 +1,12 @@
 //! What is read and written in one transaction, each a function of a connection. It neither begins nor ends one.
 
 use flexcore_actors::domain::ids::{EventId, Position};
-use flexcore_actors::domain::projection::{Row, View};
+use flexcore_actors::domain::projection::{Parked, Row, View};
 use flexcore_actors::ports::batch::whole_micros;
 use flexcore_actors::ports::read_models::{
-    Advance, Advanced, Generation, Progress, Projected, RowPage, RowQuery, row as row_of,
+    Advance, Advanced, Generation, LeftOut, Progress, Projected, RowPage, RowQuery, row as row_of,
 };
+use jiff::Timestamp;
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Result, ToSql, Transaction, params, params_from_iter};
 
@@ -14,7 +15,9 @@ use crate::view_sql::{self, Parameter, Select};
 
 /// Read by [`projected`].
 const PROJECTION: &str = "shape, live_generation, position, last_event, building_generation, building_shape, \
-                          building_position, building_last_event, view";
+                          building_position, building_last_event, view, \
+                          (select count(*) from projection_parked left_out where left_out.view = projection.view \
+                           and left_out.generation = projection.live_generation) as parked";
 
 pub(super) fn open(tx: &Transaction<'_>, view: View, shape: u32) -> Result<Projected> {
     tx.prepare_cached(
@@ -47,7 +50,7 @@ pub(super) fn load(db: &Connection, view: View, generation: Generation, keys: &[
 }
 
 pub(super) fn advance(tx: &Transaction<'_>, advance: &Advance) -> Result<Advanced> {
-    let Advance { view, from, position, last_event, upserts, deletes } = advance;
+    let Advance { view, from, position, last_event, upserts, deletes, parked } = advance;
     let (to, id) = (value::integer(position.0), last_event.0.as_bytes());
     let mut moved = 0;
     for (generation, place, event) in [
@@ -85,6 +88,13 @@ pub(super) fn advance(tx: &Transaction<'_>, advance: &Advance) -> Result<Advance
         tx.prepare_cached(&format!("delete from view_{table} where generation = ?1 and key = ?2"))?;
     for key in deletes {
         delete.execute(params![from.generation.0, key])?;
+    }
+    let mut park = tx.prepare_cached(
+        "insert into projection_parked (view, generation, position, error, parked_at) values (?1, ?2, ?3, ?4, ?5)",
+    )?;
+    let now = whole_micros(Timestamp::now()).as_microsecond();
+    for Parked { position, error } in parked {
+        park.execute(params![table, from.generation.0, value::integer(position.0), error, now])?;
     }
     Ok(Advanced::Yes)
 }
@@ -125,12 +135,35 @@ pub(super) fn swap(tx: &Transaction<'_>, view: View, generation: Generation) -> 
 
 pub(super) fn sweep(tx: &Transaction<'_>, view: View, limit: usize) -> Result<usize> {
     let table = view.as_str();
-    tx.prepare_cached(&format!(
-        "delete from view_{table} where rowid in (select r.rowid from view_{table} r, projection p \
+    let rows = tx
+        .prepare_cached(&format!(
+            "delete from view_{table} where rowid in (select r.rowid from view_{table} r, projection p \
          where p.view = ?1 and r.generation <> p.live_generation \
          and (p.building_generation is null or r.generation <> p.building_generation) limit ?2)"
-    ))?
-    .execute(params![table, value::rows(limit)])
+        ))?
+        .execute(params![table, value::rows(limit)])?;
+    let parked = tx
+        .prepare_cached(
+            "delete from projection_parked where rowid in (select e.rowid from projection_parked e \
+             join projection p on p.view = e.view where e.view = ?1 and e.generation <> p.live_generation \
+             and (p.building_generation is null or e.generation <> p.building_generation) limit ?2)",
+        )?
+        .execute(params![table, value::rows(limit.saturating_sub(rows))])?;
+    Ok(rows + parked)
+}
+
+pub(super) fn parked(db: &Connection, view: View, after: Position, limit: usize) -> Result<Vec<LeftOut>> {
+    let mut statement = db.prepare_cached(
+        "select e.position, e.error, e.parked_at from projection_parked e \
+         join projection p on p.view = e.view and p.live_generation = e.generation \
+         where e.view = ?1 and e.position > ?2 order by e.position limit ?3",
+    )?;
+    let parameters = params![view.as_str(), value::integer(after.0), value::rows(limit)];
+    let event = |row: &rusqlite::Row<'_>| {
+        let position = Position(value::counter(row, 0)?);
+        Ok(LeftOut { position, error: row.get(1)?, parked_at: value::time(row, 2)? })
+    };
+    statement.query_map(parameters, event)?.collect()
 }
 
 pub(super) fn list(db: &Connection, query: &RowQuery) -> Result<RowPage> {
@@ -188,7 +221,7 @@ fn projected(row: &rusqlite::Row<'_>, view: View) -> Result<Projected> {
         }
         None => None,
     };
-    Ok(Projected { view, shape: row.get(0)?, live, building })
+    Ok(Projected { view, shape: row.get(0)?, live, building, parked: value::counter(row, 9)? })
 }
 
 fn row(row: &rusqlite::Row<'_>, view: View) -> Result<Row> {

@@ -1,11 +1,12 @@
 //! The audit log: a row for every request from outside that changed something, made from its events' origin, and a
-//! row for those that were refused. What the runtime does by itself is not in here: that is the log of events.
+//! row for those that were refused, or changed nothing. What the runtime does by itself is not in here: that is the log
+//! of events.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Indexed, Projection, Rows, View};
-use crate::domain::audit::{AuditEvent, RequestRefused};
+use crate::domain::audit::{AuditEvent, RequestAccepted, RequestRefused};
 use crate::domain::codec::{CodecError, EventSet};
 use crate::domain::event::RecordedEvent;
 use crate::domain::ids::{Category, CorrelationId, Position, StreamId, Version};
@@ -20,7 +21,7 @@ const EVENTS: usize = 20;
 #[derive(Debug, Clone, Copy)]
 pub struct Audit;
 
-/// One request, or several of one address that were refused alike within a second.
+/// One request, or several of one address that were answered alike within a second.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditEntry {
     /// When it was recorded.
@@ -31,11 +32,11 @@ pub struct AuditEntry {
     pub address: Option<String>,
     /// `accepted` or `refused`.
     pub outcome: String,
-    /// What was asked: a command's type, or method and path of a refused request.
+    /// What was asked: a command's type, or method and path.
     pub action: String,
-    /// The stream it concerned; absent for refused requests.
+    /// The stream that a command concerned; absent for refused requests.
     pub stream: Option<StreamId>,
-    /// The status it was refused with.
+    /// The status it was answered with, where no event of its own tells what it did.
     pub status: Option<u16>,
     /// How many requests it stands for.
     pub count: u64,
@@ -66,7 +67,7 @@ pub struct AuditedEvent {
 impl Projection for Audit {
     type State = AuditEntry;
     const VIEW: View = View::Audit;
-    const SHAPE: u32 = 1;
+    const SHAPE: u32 = 2;
 
     fn keys(event: &RecordedEvent) -> Vec<String> {
         key(event).into_iter().collect()
@@ -75,9 +76,11 @@ impl Projection for Audit {
     fn apply(event: &RecordedEvent, rows: &mut Rows<AuditEntry>) -> Result<(), CodecError> {
         let Some(key) = key(event) else { return Ok(()) };
         if event.stream.category() == Category::Audit {
-            let AuditEvent::RequestRefused(refused) =
-                AuditEvent::decode(&event.kind, event.schema_version, &event.payload)?;
-            *rows.at(&key) = Some(refusal(event, refused));
+            *rows.at(&key) =
+                Some(match AuditEvent::decode(&event.kind, event.schema_version, &event.payload)? {
+                    AuditEvent::RequestRefused(refused) => refusal(event, refused),
+                    AuditEvent::RequestAccepted(accepted) => unchanged(event, accepted),
+                });
             return Ok(());
         }
         let entry = rows.at(&key).get_or_insert_with(|| acceptance(event));
@@ -126,6 +129,21 @@ fn refusal(event: &RecordedEvent, refused: RequestRefused) -> AuditEntry {
         actor: refused.actor,
         address: Some(refused.address),
         correlation_id: refused.correlation_id,
+        ..blank(event)
+    }
+}
+
+/// Accepted, and nothing was changed by it.
+fn unchanged(event: &RecordedEvent, accepted: RequestAccepted) -> AuditEntry {
+    AuditEntry {
+        outcome: OUTCOMES[0].to_owned(),
+        action: accepted.action,
+        stream: accepted.stream,
+        status: Some(accepted.status),
+        count: accepted.count,
+        actor: accepted.actor,
+        address: Some(accepted.address),
+        correlation_id: accepted.correlation_id,
         ..blank(event)
     }
 }

@@ -7,19 +7,20 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::super::projector::Lane;
 use super::super::views::{
-    AuditView, ExecutionView, Page, PipelineView, PluginView, ProjectionView, RebuildView, SystemMetrics,
+    AuditView, ExecutionView, Page, ParkedEventView, PipelineView, PluginView, ProjectionView, RebuildView,
+    SystemMetrics,
 };
 use super::commands::not_found;
 use super::project::{self, ExecutionContext};
 use super::queries::store_away;
 use super::{Api, ApiError, AuditFilter, ExecutionFilter, PageRequest};
-use crate::domain::audit::RequestRefused;
+use crate::domain::audit::AuditEvent;
 use crate::domain::ids::{Name, Position};
 use crate::domain::projection::{
     Audit, AuditEntry, Bucket, Executions, Metrics, MetricsRow, Order, Pipelines, Plugins, Projection, Row,
     View, read_document,
 };
-use crate::ports::read_models::{RowCursor, RowQuery};
+use crate::ports::read_models::{LeftOut, RowCursor, RowQuery};
 
 /// Hours of system metrics that are shown: two days.
 const HOURS: usize = 48;
@@ -99,9 +100,9 @@ impl Api {
         Ok(SystemMetrics { node: self.metrics(), hours, days, reflects })
     }
 
-    /// A request was refused: it is recorded in the audit log. Never waits.
-    pub fn refused(&self, refused: RequestRefused) {
-        self.services.refusals.note(refused);
+    /// A request was answered of which no event tells: the audit log records it. Never waits.
+    pub fn audited(&self, request: impl Into<AuditEvent>) {
+        self.services.unrecorded.note(request.into());
     }
 
     /// Waits until the lists of a view reflect a position.
@@ -124,6 +125,31 @@ impl Api {
         let (head, now) =
             (*self.services.shared.store.head_changes().borrow(), self.services.shared.clock.now());
         self.services.projections.lanes().iter().map(|lane| projected(lane, head, now)).collect()
+    }
+
+    /// Events that are left out of a read model, beyond a position. Folding is tried once: it would fail again, until a
+    /// rebuild by a program that can.
+    ///
+    /// # Errors
+    /// When there is none of that name, or the store is away.
+    pub async fn left_out(
+        &self,
+        name: &str,
+        after: Position,
+        limit: usize,
+    ) -> Result<Page<ParkedEventView>, ApiError> {
+        let view = View::named(name).ok_or_else(|| not_found("projection", name))?;
+        let parked = self.services.projections.models.parked(view, after, limit).await.map_err(store_away)?;
+        let next_cursor =
+            parked.last().filter(|_| parked.len() == limit).map(|event| event.position.to_string());
+        let items = parked.into_iter().map(|LeftOut { position, error, parked_at }| ParkedEventView {
+            position,
+            attempts: 1,
+            error,
+            parked_at,
+        });
+        let position = self.services.projections.lane(view).position();
+        Ok(Page { items: items.collect(), next_cursor, position })
     }
 
     /// Begins to build a read model anew beside the live one, which lists show until it is replaced.

@@ -11,7 +11,7 @@ use super::lane::Lane;
 use super::pages::Pages;
 use crate::domain::event::RecordedEvent;
 use crate::domain::ids::Position;
-use crate::domain::projection::{Projection, fold, keys};
+use crate::domain::projection::{Parked, Projection, fold, keys};
 use crate::limits::{PROJECTION_PAUSE, PROJECTION_POLL, REBUILD_SLICE, SWEEP_ROWS};
 use crate::ports::event_store::{EventFilter, StoreError};
 use crate::ports::read_models::{Advance, Advanced, Progress, Projected};
@@ -79,10 +79,11 @@ impl<P: Projection> Projector<P> {
         if known.shape == P::SHAPE {
             let page = self.pages.after(known.live.position).await?;
             if let Some(last) = page.events().last() {
-                let Some(moved) = self.store_page(page.events(), known.live).await? else {
+                let Some((moved, parked)) = self.store_page(page.events(), known.live).await? else {
                     return Ok(Next::AtOnce);
                 };
                 known.live = moved;
+                known.parked += parked;
                 self.lane.reflects(last.recorded_at);
             }
         }
@@ -152,20 +153,21 @@ impl<P: Projection> Projector<P> {
                 break;
             }
             match self.store_page(&events, at).await? {
-                Some(moved) => at = moved,
+                Some((moved, _)) => at = moved,
                 None => return Ok(None),
             }
         }
         Ok(Some(at))
     }
 
-    /// Folds a page into the rows of a generation; `None` when another projector was faster.
+    /// Folds a page into the rows of a generation; tells how many events it had to leave out. `None` when another
+    /// projector was faster.
     async fn store_page(
         &self,
         events: &[RecordedEvent],
         from: Progress,
-    ) -> Result<Option<Progress>, StepError> {
-        let Some(last) = events.last() else { return Ok(Some(from)) };
+    ) -> Result<Option<(Progress, u64)>, StepError> {
+        let Some(last) = events.last() else { return Ok(Some((from, 0))) };
         let (position, last_event) = (last.position, last.id);
         let keys = keys::<P>(events);
         let stored = match keys.is_empty() {
@@ -180,12 +182,14 @@ impl<P: Projection> Projector<P> {
             last_event,
             upserts: changes.upserts,
             deletes: changes.deletes,
+            parked: changes.parked,
         };
         match self.parts.models.advance(&advance).await? {
             Advanced::Yes => {
-                self.lane.park(&changes.parked);
+                advance.parked.iter().for_each(warn_of::<P>);
                 self.lane.folded(events.len());
-                Ok(Some(Progress { generation: from.generation, position, last_event: Some(last_event) }))
+                let moved = Progress { generation: from.generation, position, last_event: Some(last_event) };
+                Ok(Some((moved, advance.parked.len() as u64)))
             }
             Advanced::Superseded => Ok(None),
         }
@@ -254,6 +258,16 @@ impl<P: Projection> Projector<P> {
             StepError::Store(_) => Err(error.into()),
         }
     }
+}
+
+/// It stays in the log, and is folded again by the next rebuild.
+fn warn_of<P: Projection>(Parked { position, error }: &Parked) {
+    tracing::error!(
+        projection = P::VIEW.as_str(),
+        position = position.0,
+        error,
+        "an event cannot be projected and is left out"
+    );
 }
 
 impl<P: Projection> Actor for Projector<P> {

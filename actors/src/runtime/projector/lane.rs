@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 
 use crate::domain::ids::Position;
-use crate::domain::projection::{Parked, View};
+use crate::domain::projection::View;
 use crate::ports::read_models::Projected;
 
 /// What can be seen of a projection.
@@ -89,7 +89,7 @@ impl Lane {
         self.events.load(Relaxed)
     }
 
-    /// Events left out since the node started.
+    /// Events that are left out of the live rows.
     #[must_use]
     pub fn parked(&self) -> u64 {
         self.parked.load(Relaxed)
@@ -134,6 +134,7 @@ impl Lane {
         self.generation.store(known.live.generation.0, Relaxed);
         self.building.store(known.building.map_or(0, |(building, _)| building.position.0 + 1), Relaxed);
         self.frozen.store(known.shape != self.shape, Relaxed);
+        self.parked.store(known.parked, Relaxed);
         self.position.send_if_modified(|position| {
             let changed = *position != known.live.position;
             *position = known.live.position;
@@ -148,18 +149,5 @@ impl Lane {
 
     pub(super) fn folded(&self, events: usize) {
         self.events.fetch_add(events as u64, Relaxed);
-    }
-
-    /// Says which events were left out. They stay in the log and are folded again by the next rebuild.
-    pub(super) fn park(&self, parked: &[Parked]) {
-        for Parked { position, error } in parked {
-            tracing::error!(
-                projection = self.view.as_str(),
-                position = position.0,
-                error,
-                "an event cannot be projected and is left out"
-            );
-        }
-        self.parked.fetch_add(parked.len() as u64, Relaxed);
     }
 }
