@@ -23,6 +23,8 @@ pub const MAX_QUEUED_EXECUTIONS: usize = 1_000;
 pub const COMMIT_BATCH: usize = 2_000;
 /// Group commits on their way at once: one at the store, the next one behind it on the wire.
 pub const COMMITS_IN_FLIGHT: usize = 2;
+/// Appends that must wait before they are sent beside a commit that is on its way.
+pub const COMMIT_BESIDE: usize = 64;
 /// Appends that may wait for the committer; the next caller waits for a place.
 pub const COMMIT_QUEUE: usize = 8_192;
 /// How long an append waits for its turn and for a store that is away, while it is certainly not stored: then its caller

@@ -24,7 +24,7 @@ use super::inspect::Probe;
 use super::supervisor::{Child, SupervisorHandle};
 use crate::domain::ids::Position;
 use crate::domain::integrity::leaf::LeafHash;
-use crate::limits::{COMMIT_PATIENCE, COMMIT_QUEUE, COMMITS_IN_FLIGHT};
+use crate::limits::{COMMIT_BESIDE, COMMIT_PATIENCE, COMMIT_QUEUE, COMMITS_IN_FLIGHT};
 use crate::ports::batch::{Batch, whole_micros};
 use crate::ports::event_store::{Append, AppendOutcome};
 use crate::ports::{Clock, EventStore};
@@ -213,7 +213,9 @@ impl Actor for CommitterActor {
             }
             Kind::Done => state.in_flight -= 1,
         }
-        if state.in_flight == COMMITS_IN_FLIGHT {
+        // beside another a commit pays off only when it is large: small ones cost the store as much each
+        let beside = state.in_flight > 0 && state.waiting.len() < COMMIT_BESIDE;
+        if state.in_flight == COMMITS_IN_FLIGHT || beside {
             return Ok(());
         }
         let waiting = take_batch(&mut state.waiting);
