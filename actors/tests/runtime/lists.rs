@@ -280,7 +280,7 @@ async fn a_row_that_cannot_be_read_costs_a_rebuild_and_no_answer_for_ever() {
 async fn poison(store: &Arc<MemoryStore>) -> Position {
     let writer = Writer::claim_as(Arc::clone(store) as _, "node-of-before").await;
     let mut unit = writer.unit(&"plugin-ghost".parse().unwrap(), 0, 1);
-    unit.streams[0].events[0].kind = "PluginRegistered".into();
+    unit.streams[0].events[0].kind = "PluginRegistered";
     unit.streams[0].events[0].payload = bytes::Bytes::from_static(b"\xc1");
     writer.commit(&unit).await.position
 }
