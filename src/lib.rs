@@ -1,13 +1,15 @@
 //! The outside of FlexCore: adapters, gateways and the program that puts them together.
 //!
-//! **Boundary:** adapters (`postgres`, `sqlite`, `sandbox`, `plugins`, `logs`, `integrity`) implement the ports of
-//! [`flexcore_actors::ports`] and never name one another; gateways (`http`, `cli`) see typed handles only;
+//! **Boundary:** adapters (`postgres`, `sqlite`, `sandbox`, `plugins`, `logs`, `integrity`,
+//! `secrets`) implement the ports of [`flexcore_actors::ports`] and never name one another; gateways (`http`, `cli`) see
+//! typed handles only;
 //! [`compose`] is the one place that names two of them. `archive` is a file format, not an adapter.
 
 pub mod archive;
 pub mod cli;
 pub mod compose;
 pub mod config;
+mod durable;
 pub mod http;
 pub mod integrity;
 pub mod logs;
@@ -15,6 +17,7 @@ pub mod plugins;
 pub mod postgres;
 pub mod sandbox;
 pub mod schema;
+pub mod secrets;
 pub mod sqlite;
 pub mod telemetry;
 mod view_sql;

@@ -16,6 +16,14 @@ pub const MAX_EVENT_BYTES: usize = 4 << 20;
 pub const MAX_ATTEMPTS: u32 = 100;
 /// Most attempts that may end as `lost_node` before the step fails: those use up no attempt of the policy.
 pub const MAX_LOST_ATTEMPTS: u32 = 10;
+/// Longest name of a secret, which is also that of a file and of a variable.
+pub const MAX_SECRET_NAME: usize = 128;
+/// Fewest characters of a secret: shorter ones stand in every log by accident.
+pub const MIN_SECRET_CHARS: usize = 4;
+/// Largest value of a secret, bytes: room for a chain of certificates, and half of what a variable can hold.
+pub const MAX_SECRET_BYTES: usize = 64 << 10;
+/// Secrets that are read from the store in one go when all of them are.
+pub const SECRETS_PAGE: usize = 100;
 /// Most executions a pipeline keeps waiting beyond those it admits; the next is refused as overload.
 pub const MAX_QUEUED_EXECUTIONS: usize = 1_000;
 

@@ -94,6 +94,11 @@ pub enum Command {
         after_help = "Examples:\n  flexcore integrity keygen --file /keys/flexcore --name example.com/flexcore\n  flexcore integrity public > trusted-keys\n  flexcore integrity rotate"
     )]
     Integrity(IntegrityCommand),
+    /// Secrets that plugins are given: set, list and delete them, and the key they are encrypted with
+    #[command(
+        after_help = "Examples:\n  flexcore secrets set DB_PASSWORD < password.txt\n  pass show db | flexcore secrets set DB_PASSWORD --data-dir ./flexcore-data\n  flexcore secrets set TLS_KEY --from-file key.pem\n  flexcore secrets list\n\nWorks on the store itself, beside a running node, and with the node's key: see docs/secrets.md."
+    )]
+    Secrets(SecretsArgs),
     /// Check that no event was changed, removed, added or moved: a running node, an export, or a store at rest
     #[command(
         after_help = "Examples:\n  flexcore verify\n  flexcore verify --data-dir ./flexcore-data --public-key trusted-keys --checkpoints /mnt/worm/checkpoints\n  flexcore verify --file events.jsonl --public-key trusted-keys\n\nExit 0 only if the log is intact, else 1 and the first bad stream and version."
@@ -283,6 +288,48 @@ impl StoreArgs {
     }
 }
 
+/// `secrets`
+#[derive(Debug, Args)]
+pub struct SecretsArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: SecretsCommand,
+    #[command(flatten)]
+    pub store: StoreArgs,
+}
+
+/// `secrets …`
+#[derive(Debug, Subcommand)]
+pub enum SecretsCommand {
+    /// Set a secret to what standard input or a file holds; a value is never an argument, which others could see
+    Set {
+        /// Its name, such as DB_PASSWORD
+        name: String,
+        /// Take the file as it is, byte for byte; of standard input one newline at the end is left out
+        #[arg(long, value_name = "FILE")]
+        from_file: Option<PathBuf>,
+    },
+    /// List the names of all secrets
+    List {
+        /// Lines for people, or JSON
+        #[arg(long, short = 'o', value_enum, default_value = "table")]
+        output: Format,
+    },
+    /// Delete a secret
+    Delete {
+        /// Its name
+        name: String,
+    },
+    /// Make a new key in a file that is not there yet
+    Keygen {
+        /// The file; by default that of the configuration
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+    /// Replace the key: encrypt every secret anew, then forget the old key. Nodes go on meanwhile
+    Rotate,
+}
+
 /// `verify`
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
@@ -412,6 +459,7 @@ mod tests {
             &["flexcore", "run"],
             &["flexcore", "run", "p", "--param", "x"],
             &["flexcore", "events", "--limit", "0"],
+            &["flexcore", "secrets", "set", "NAME", "value"],
             &["flexcore", "frobnicate"],
         ] {
             assert_eq!(Cli::try_parse_from(words).unwrap_err().exit_code(), 2, "{words:?}");

@@ -33,6 +33,7 @@ mod projections;
 mod refusal;
 mod resource;
 mod run;
+mod secrets;
 mod serve;
 mod sse;
 mod subscriptions;
@@ -85,6 +86,7 @@ async fn execute(cli: Cli, terminal: &mut Terminal) -> Result<(), Failure> {
         Command::Demo(args) => demo::demo(terminal, args).await,
         Command::Check(command) => check::check(terminal, command),
         Command::Integrity(command) => integrity::integrity(terminal, command),
+        Command::Secrets(args) => secrets::secrets(terminal, args).await,
         Command::Archive(args) => archive::archive(terminal, args).await,
         Command::Migrate(args) => migrate::migrate(terminal, args).await,
         Command::Verify(args) => verify::verify(client, terminal, args).await,

@@ -6,8 +6,10 @@ pub(crate) mod integrity;
 mod launch; // nothing but conversions between the plugin host and the launcher
 mod locks;
 pub mod migrations;
+pub mod secrets;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::net::SocketAddr;
@@ -18,8 +20,9 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use flexcore_actors::ports::clock::System;
+use flexcore_actors::ports::event_store::StoreError;
 use flexcore_actors::ports::{
-    Clock, EventStore, IntegrityStore, LogStore, ReadModels, SnapshotStore, SubscriptionStore,
+    Clock, EventStore, IntegrityStore, LogStore, ReadModels, SecretStore, SnapshotStore, SubscriptionStore,
 };
 use flexcore_actors::runtime::api::Api;
 use flexcore_actors::runtime::node::{Loss, Node as Runtime, Ports};
@@ -34,7 +37,8 @@ use crate::plugins::{LocalHost, Settings};
 use crate::postgres::PostgresStore;
 use crate::sandbox::Launcher;
 use crate::sandbox::programs::{OWN_PROGRAMS, locate};
-use crate::sqlite::{SqliteReadModels, SqliteStore};
+use crate::secrets::Vault;
+use crate::sqlite::{SqliteReadModels, SqliteSecrets, SqliteStore};
 
 /// Where the address that a node listens on is written, below its data directory: it may have been given port 0.
 pub const ADDRESS_FILE: &str = "http.address";
@@ -64,11 +68,12 @@ pub async fn start(config: &Config) -> anyhow::Result<Node> {
     let listener = http::bind(config.http_listen).await?;
     let address = listener.local_addr().context("the listener has no address")?;
     let clock: Arc<dyn Clock> = Arc::new(System);
-    let Stores { events: store, snapshots, subscriptions, integrity, read_models } =
+    let Stores { events: store, snapshots, subscriptions, integrity, read_models, secrets } =
         open_stores(config, &data_dir).await?;
+    let vault = Vault::new(secrets, secrets::key_place(config, &data_dir));
     let integrity = integrity::ports(config, &data_dir, integrity)?;
     let logs: Arc<dyn LogStore> = Arc::new(FileLogs::open(&data_dir)?);
-    let host = Arc::new(host(&data_dir, presence, &logs, &clock)?);
+    let host = Arc::new(host(&data_dir, presence, &logs, &clock, vault)?);
     let ids = Arc::new(System);
     let ports = Ports { store, read_models, snapshots, subscriptions, host, logs, integrity, clock, ids };
     let runtime = Runtime::start(config.node_name.as_str(), ports).await?;
@@ -128,20 +133,21 @@ struct Stores {
     subscriptions: Arc<dyn SubscriptionStore>,
     integrity: Arc<dyn IntegrityStore>,
     read_models: Arc<dyn ReadModels>,
+    secrets: Arc<dyn SecretStore>,
 }
 
 impl Stores {
-    fn of<S>(store: S, read_models: impl ReadModels) -> Self
+    fn of<S>(store: Arc<S>, read_models: impl ReadModels, secrets: Arc<dyn SecretStore>) -> Self
     where
         S: EventStore + SnapshotStore + SubscriptionStore + IntegrityStore,
     {
-        let store = Arc::new(store);
         Self {
             events: Arc::clone(&store) as _,
             snapshots: Arc::clone(&store) as _,
             subscriptions: Arc::clone(&store) as _,
             integrity: store,
             read_models: Arc::new(read_models),
+            secrets,
         }
     }
 }
@@ -151,9 +157,11 @@ async fn open_stores(config: &Config, data_dir: &Path) -> anyhow::Result<Stores>
         let path = data_dir.join(EMBEDDED_STORE);
         let open = {
             let path = path.clone();
-            tokio::task::spawn_blocking(move || SqliteStore::open(path))
+            tokio::task::spawn_blocking(move || {
+                Ok::<_, StoreError>((SqliteStore::open(&path)?, SqliteSecrets::open(&path)?))
+            })
         };
-        let store =
+        let (store, secrets) =
             open.await?.with_context(|| format!("the embedded store {} cannot be opened", path.display()))?;
         let path = data_dir.join("read-models.db");
         let open = {
@@ -162,14 +170,15 @@ async fn open_stores(config: &Config, data_dir: &Path) -> anyhow::Result<Stores>
         };
         let read_models =
             open.await?.with_context(|| format!("the read models {} cannot be opened", path.display()))?;
-        return Ok(Stores::of(store, read_models));
+        return Ok(Stores::of(Arc::new(store), read_models, Arc::new(secrets)));
     };
     let store = PostgresStore::connect(url.reveal())
         .await
         .context("database.url: the event store cannot be opened")?
         .with_archive_dir(archiving::dir(config, data_dir));
     let read_models = store.read_models().context("database.url: the read models cannot be opened")?;
-    Ok(Stores::of(store, read_models))
+    let store = Arc::new(store);
+    Ok(Stores::of(Arc::clone(&store), read_models, store))
 }
 
 /// What starts programs, under the launcher at `jailer`; each launcher keeps `presence` open until it has ended.
@@ -186,6 +195,7 @@ fn host(
     presence: File,
     logs: &Arc<dyn LogStore>,
     clock: &Arc<dyn Clock>,
+    vault: Vault,
 ) -> anyhow::Result<LocalHost> {
     let mut own_programs = Vec::new();
     let mut jailer = None;
@@ -206,16 +216,17 @@ fn host(
         clock: Arc::clone(clock),
         data_dir: data_dir.to_path_buf(),
         own_programs,
-        variables: variables(),
+        variables: variables(std::env::vars_os()),
+        secrets: Arc::new(secrets::FromVault(vault)),
     })?;
     host.clear_leftovers().context("leftovers of earlier executions cannot be removed")?;
     Ok(host)
 }
 
-/// The daemon's environment; what is not UTF-8 cannot be named by a manifest.
-fn variables() -> BTreeMap<String, String> {
-    std::env::vars_os()
-        .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
+/// The daemon's environment; what is not UTF-8 cannot be named by a manifest, and the key for secrets is for nobody.
+fn variables(all: impl Iterator<Item = (OsString, OsString)>) -> BTreeMap<String, String> {
+    all.filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(key, _)| key != secrets::KEY_VARIABLE)
         .collect()
 }
 
@@ -224,4 +235,16 @@ fn write_address(data_dir: &Path, address: SocketAddr) -> io::Result<()> {
     let beside = data_dir.join(format!("{ADDRESS_FILE}.new"));
     fs::write(&beside, format!("{address}\n"))?;
     fs::rename(beside, data_dir.join(ADDRESS_FILE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_for_secrets_is_for_no_program() {
+        let all = [("FLEXCORE_SECRETS_KEY", "SECRETS+KEY+x"), ("TZ", "UTC")];
+        let passed = variables(all.map(|(name, value)| (name.into(), value.into())).into_iter());
+        assert_eq!(passed, BTreeMap::from([("TZ".to_owned(), "UTC".to_owned())]));
+    }
 }

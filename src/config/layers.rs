@@ -20,6 +20,8 @@ pub(super) const KEYS: &[&str] = &[
     "database.url",
     "integrity.key_file",
     "integrity.checkpoint_dir",
+    "secrets.key_file",
+    "secrets.key",
     "archive.dir",
     "log",
     "log_format",
@@ -45,6 +47,7 @@ const OTHER_VARIABLES: &[&str] = &[
     "FLEXCORE_RESULT",
     "FLEXCORE_OPERATION",
     "FLEXCORE_PARAMETERS",
+    "FLEXCORE_SECRETS_DIR",
 ];
 
 const PREFIX: &str = "FLEXCORE_";

@@ -40,6 +40,10 @@ pub struct Config {
     pub integrity_key_file: Option<PathBuf>,
     /// `integrity.checkpoint_dir`: where copies of checkpoints go; without it, in `data_dir`.
     pub integrity_checkpoint_dir: Option<PathBuf>,
+    /// `secrets.key_file`: where the key for secrets is; without it, in `data_dir`.
+    pub secrets_key_file: Option<PathBuf>,
+    /// `secrets.key`: the key itself, instead of a file.
+    pub secrets_key: Option<Secret>,
     /// `archive.dir`: where events are moved to by `flexcore archive`; without it, in `data_dir`.
     pub archive_dir: Option<PathBuf>,
     /// `log`: a filter that [`crate::telemetry::init`] accepts.
@@ -60,6 +64,8 @@ impl Default for Config {
             database_url: None,
             integrity_key_file: None,
             integrity_checkpoint_dir: None,
+            secrets_key_file: None,
+            secrets_key: None,
             archive_dir: None,
             log: "info".to_owned(),
             log_format: LogFormat::Text,
@@ -163,6 +169,10 @@ impl Config {
             "integrity": {
                 "key_file": self.integrity_key_file.as_ref().map(|path| path.display().to_string()),
                 "checkpoint_dir": self.integrity_checkpoint_dir.as_ref().map(|path| path.display().to_string()),
+            },
+            "secrets": {
+                "key_file": self.secrets_key_file.as_ref().map(|path| path.display().to_string()),
+                "key": self.secrets_key.as_ref().map(|_| "<redacted>"),
             },
             "archive": {"dir": self.archive_dir.as_ref().map(|path| path.display().to_string())},
             "log": self.log,

@@ -54,6 +54,14 @@ fn typed(mut root: Object<'_>) -> Config {
         config.integrity_checkpoint_dir = path(&mut integrity, "checkpoint_dir", "a directory");
         integrity.finish();
     }
+    if let Some(mut secrets) = root.object("secrets") {
+        config.secrets_key_file = path(&mut secrets, "key_file", "a file");
+        config.secrets_key = secrets.text("key").map(Secret::new);
+        if config.secrets_key_file.is_some() && config.secrets_key.is_some() {
+            secrets.problem("key", "there is a secrets.key_file too: give the key in one place");
+        }
+        secrets.finish();
+    }
     if let Some(mut archive) = root.object("archive") {
         config.archive_dir = path(&mut archive, "dir", "a directory");
         archive.finish();

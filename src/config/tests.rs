@@ -60,6 +60,8 @@ fn every_key_has_a_variable() {
         ("database.url", "postgres://u:p@h/db", "<redacted>"),
         ("integrity.key_file", "/keys/k", "/keys/k"),
         ("integrity.checkpoint_dir", "seals", "seals"),
+        ("secrets.key_file", "/keys/s", "/keys/s"),
+        ("secrets.key", "SECRETS+KEY+x", "<redacted>"),
         ("archive.dir", "/old", "/old"),
         ("log", "debug", "debug"),
         ("log_format", "json", "json"),

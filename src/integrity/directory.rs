@@ -15,7 +15,8 @@ use flexcore_actors::ports::{BoxFuture, OutsideCheckpoints};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::{durable, history};
+use super::history;
+use crate::durable;
 
 pub(super) const LATEST: &str = "latest";
 const LOCK: &str = "lock";

@@ -16,7 +16,7 @@ use flexcore_actors::ports::checkpoints::{Place, TrustedKey};
 use flexcore_actors::ports::{BoxFuture, Signer};
 use uuid::Uuid;
 
-use super::durable;
+use crate::durable;
 
 const PRIVATE: &str = "PRIVATE+KEY+";
 /// The owner alone may read and write.

@@ -2,7 +2,6 @@
 //! Never in here: what is sealed, and when; the runtime decides that.
 
 mod directory;
-mod durable;
 mod history;
 mod keys;
 #[cfg(test)]

@@ -16,7 +16,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::launch::Launch;
 use super::program::{self, Prepared, Refusal};
+use super::redact::Redactor;
 use super::scratch::Scratch;
+use super::secrets::{self, Granted, Secrets};
 use super::{command, pipe, session};
 
 /// Runs programs on this node. Cheap to clone.
@@ -37,6 +39,8 @@ pub struct Settings {
     pub own_programs: Vec<PathBuf>,
     /// The daemon's environment variables; only names that a manifest lists reach a program.
     pub variables: BTreeMap<String, String>,
+    /// Gives the secrets that a manifest grants.
+    pub secrets: Arc<dyn Secrets>,
 }
 
 /// The insides of a host, shared by its attempts.
@@ -47,6 +51,7 @@ pub struct Host {
     pub(super) data_dir: PathBuf,
     pub(super) own_programs: Vec<PathBuf>,
     pub(super) variables: BTreeMap<String, String>,
+    pub(super) secrets: Arc<dyn Secrets>,
     /// Version and place of `python3`, asked once: environments of another one are built anew after a restart.
     pub(super) python: OnceCell<String>,
 }
@@ -58,9 +63,14 @@ impl fmt::Debug for Host {
 }
 
 /// What every session of an attempt needs besides its programs.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Attempt<'a> {
+    /// What to run, with secrets in the configurations: never logged, never given back.
     pub spec: &'a PipeSpec,
+    /// The secrets of each program.
+    pub granted: &'a [Granted],
+    /// Hides them all.
+    pub hides: &'a Redactor,
     pub events: mpsc::Sender<HostEvent>,
     pub progress: Arc<Progress>,
     pub stop: CancellationToken,
@@ -72,12 +82,12 @@ impl LocalHost {
     /// # Errors
     /// When the data directory cannot be made or has no absolute path.
     pub fn new(settings: Settings) -> io::Result<Self> {
-        let Settings { launcher, logs, clock, data_dir, own_programs, variables } = settings;
+        let Settings { launcher, logs, clock, data_dir, own_programs, variables, secrets } = settings;
         std::fs::create_dir_all(&data_dir)?;
         // scripts in environments name their interpreter by this path, and programs start elsewhere
         let data_dir = data_dir.canonicalize()?;
         let python = OnceCell::new();
-        Ok(Self(Arc::new(Host { launcher, logs, clock, data_dir, own_programs, variables, python })))
+        Ok(Self(Arc::new(Host { launcher, logs, clock, data_dir, own_programs, variables, secrets, python })))
     }
 
     /// Removes what attempts of a former life of the node left on disk; to be called before the first attempt.
@@ -134,7 +144,20 @@ impl PluginHost for LocalHost {
         progress: Arc<Progress>,
         stop: CancellationToken,
     ) -> BoxFuture<'a, AttemptEnd> {
-        async move { self.attempt(Attempt { spec: &spec, events, progress, stop }).await }.boxed()
+        async move {
+            let mut spec = spec;
+            let granted = match secrets::resolve(&*self.0.secrets, &mut spec, &stop).await {
+                Ok(granted) => granted,
+                Err(Refusal::Cause(cause)) => return not_started(&spec, Some(cause)),
+                Err(Refusal::Stopped) => return not_started(&spec, None),
+            };
+            let hides = secrets::redactor(&granted);
+            let attempt = Attempt { spec: &spec, granted: &granted, hides: &hides, events, progress, stop };
+            let mut end = self.attempt(attempt).await;
+            secrets::scrub(&mut end, &hides);
+            end
+        }
+        .boxed()
     }
 
     fn prepare<'a>(&'a self, manifest: &'a Manifest) -> BoxFuture<'a, Result<(), Cause>> {

@@ -74,7 +74,7 @@ impl ProgramLog {
                 let fits = *used <= self.0.limit.0;
                 *used = used.saturating_add(line.bytes.len() as u64);
                 match (fits, *used > self.0.limit.0) {
-                    (true, false) => kept.push(self.line(stream, self.0.secrets.redact(&text_of(line)))),
+                    (true, false) => kept.push(self.line(stream, text_of(line, &self.0.secrets))),
                     (true, true) => {
                         self.0.dropped.fetch_add(1, Ordering::Relaxed);
                         kept.push(self.line(LogStream::Flexcore, self.mark()));
@@ -90,7 +90,8 @@ impl ProgramLog {
 
     /// Adds a remark of the runtime itself; not counted.
     pub fn remark(&self, text: impl Into<String>) {
-        self.0.store.append(self.0.execution, &[self.line(LogStream::Flexcore, text.into())]);
+        let text = self.0.secrets.redact(&text.into());
+        self.0.store.append(self.0.execution, &[self.line(LogStream::Flexcore, text)]);
     }
 
     /// Says how much was dropped, if anything was.
@@ -116,13 +117,14 @@ impl ProgramLog {
     }
 }
 
-fn text_of(line: &Line) -> String {
+fn text_of(line: &Line, secrets: &Redactor) -> String {
     let bytes = &line.bytes[..line.bytes.len().min(MAX_LOG_LINE)];
-    let mut text = String::from_utf8_lossy(bytes).trim_end_matches('\r').to_owned();
+    let text = String::from_utf8_lossy(bytes);
     if line.cut || line.bytes.len() > MAX_LOG_LINE {
-        text.push_str(CUT_MARK);
+        secrets.redact_cut(&text) + CUT_MARK
+    } else {
+        secrets.redact(text.trim_end_matches('\r'))
     }
-    text
 }
 
 #[cfg(test)]
@@ -154,7 +156,7 @@ mod tests {
 
     #[test]
     fn cut_lines_are_marked() {
-        let cut = text_of(&Line { bytes: b"abc\xff".to_vec(), cut: true });
-        assert_eq!(cut, format!("abc\u{fffd}{CUT_MARK}"));
+        let cut = text_of(&Line { bytes: b"abc\xff".to_vec(), cut: true }, &Redactor::default());
+        assert_eq!(cut, format!("abc{CUT_MARK}"));
     }
 }

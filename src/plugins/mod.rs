@@ -1,6 +1,7 @@
 //! The plugin host: runs the programs of one attempt of a step, speaking their protocol, and tells how they ended.
 //!
-//! `host` is the way in and prepares programs (`program`, `environment`, `discover`, `scratch`, `surroundings`); each
+//! `host` is the way in and prepares programs (`program`, `environment`, `discover`, `scratch`, `surroundings`,
+//! `secrets`); each
 //! protocol has its session (`pipe` for singer with its `relay`, `command`, `session` for flexcore with its `frames`);
 //! `verdict` decides what their ends mean, `report` what is recorded. Programs are started through [`launch`], a trait
 //! of this room.
@@ -25,6 +26,7 @@ mod redact;
 pub mod relay;
 mod report;
 mod scratch;
+mod secrets;
 mod select;
 mod session;
 mod states;
@@ -37,3 +39,4 @@ mod testing;
 mod tests;
 
 pub use host::{Host, LocalHost, Settings};
+pub use secrets::Secrets;

@@ -14,7 +14,7 @@ use super::host::{Attempt, Host};
 use super::log::{LogIdentity, ProgramLog};
 use super::redact::Redactor;
 use super::scratch::{Scratch, write_private};
-use super::{discover, states, surroundings};
+use super::{discover, secrets, states, surroundings};
 
 /// A program that can be started.
 #[derive(Debug)]
@@ -85,21 +85,30 @@ pub(super) async fn prepare(
     let manifest = &program.manifest;
     let plugin = &manifest.name;
     let identity = LogIdentity { execution: spec.execution, step: spec.step.clone(), plugin: plugin.clone() };
-    let secrets = Redactor::of_secrets(&program.config, &manifest.config_schema);
-    let log =
-        ProgramLog::new(host.logs.clone(), host.clock.clone(), identity, manifest.limits.output, secrets);
+    let hides = Redactor::of_secrets(&program.config, &manifest.config_schema).and(attempt.hides);
+    let log = ProgramLog::new(host.logs.clone(), host.clock.clone(), identity, manifest.limits.output, hides);
     let located = locate(host, manifest, Some(Audience { plugin, log: &log, events }), stop).await?;
     let workdir = scratch.program(n).map_err(|e| Refusal::start_failed(plugin, e))?;
+    let granted = &attempt.granted[n];
+    let delivered = secrets::deliver(granted, scratch, n)
+        .map_err(|e| Refusal::start_failed(plugin, format!("its secrets cannot be written: {e}")))?;
+    let own = secrets::variables(manifest, granted, delivered.as_deref());
     let mut prepared = Prepared {
         plugin: plugin.clone(),
         kind: manifest.kind,
         protocol: manifest.protocol,
         argv: std::iter::once(located.path).chain(manifest.command.iter().skip(1).cloned()).collect(),
-        env: surroundings::variables(&located.directories, &workdir, &manifest.capabilities, &host.variables),
+        env: surroundings::variables(
+            &located.directories,
+            &workdir,
+            &manifest.capabilities,
+            &host.variables,
+            own,
+        ),
         workdir,
         limits: manifest.limits.clone(),
         log,
-        redactor: Redactor::new(&program.config),
+        redactor: Redactor::new(&program.config).and(attempt.hides),
     };
     if manifest.protocol == Protocol::Singer {
         let state = spec.state.as_ref().filter(|_| n == 0 && manifest.kind == PluginType::Extractor);

@@ -1,6 +1,10 @@
 //! Hides configuration values in what a program printed: all of them before it is shown in an error, those that are
-//! secrets by their name or their schema also in its log. Pure.
+//! secrets by their name or their schema also in its log. What came from the store of secrets is hidden in every form it
+//! may take. Pure.
 
+mod forms;
+
+use flexcore_actors::domain::secret::SecretValue;
 use serde_json::Value;
 
 use super::limits::REDACT_MIN_CHARS;
@@ -24,8 +28,14 @@ const SECRET_NAMES: [&str; 9] = [
 const SECRET_WORDS: [&str; 2] = ["writeOnly", "secret"];
 
 /// The texts of a configuration, longest first.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Redactor(Vec<String>);
+
+impl std::fmt::Debug for Redactor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Redactor of {} texts", self.0.len())
+    }
+}
 
 impl Redactor {
     /// Hides every text in `config` that is long enough to be told from common words.
@@ -51,11 +61,48 @@ impl Redactor {
         Self(texts)
     }
 
-    /// The text with every hidden value replaced. A value that the text cuts off is not recognised, so cut after.
+    /// The same, hiding secrets too.
+    #[must_use]
+    pub fn hiding<'s>(self, secrets: impl IntoIterator<Item = &'s SecretValue>) -> Self {
+        let mut texts = self.0;
+        texts.extend(secrets.into_iter().flat_map(|secret| forms::forms(secret.reveal())));
+        Self::of(texts)
+    }
+
+    /// The same, hiding what another hides too.
+    #[must_use]
+    pub fn and(self, other: &Self) -> Self {
+        Self::of([self.0, other.0.clone()].concat())
+    }
+
+    /// The text with every hidden value replaced. A value that the text cuts off is not recognised, so cut after, or
+    /// use [`Redactor::redact_cut`].
     #[must_use]
     pub fn redact(&self, text: &str) -> String {
-        self.0.iter().fold(text.to_owned(), |text, hidden| text.replace(hidden, HIDDEN))
+        self.0.iter().fold(text.to_owned(), |text, hidden| {
+            if text.contains(hidden) { text.replace(hidden, HIDDEN) } else { text }
+        })
     }
+
+    /// The same for a text whose end was cut off: what may be the beginning of a hidden value goes too.
+    #[must_use]
+    pub fn redact_cut(&self, text: &str) -> String {
+        let mut text = self.redact(text.trim_end_matches(char::REPLACEMENT_CHARACTER));
+        let begun = self.0.iter().filter_map(|hidden| begun_at(&text, hidden)).min();
+        if let Some(start) = begun {
+            text.truncate(start);
+            text.push_str(HIDDEN);
+        }
+        text
+    }
+}
+
+/// Where in a text a beginning of `hidden` begins that goes to the text's end, and is long enough to be told from
+/// chance.
+fn begun_at(text: &str, hidden: &str) -> Option<usize> {
+    let beginnings = hidden.char_indices().skip(REDACT_MIN_CHARS).map(|(end, _)| &hidden[..end]);
+    let begun = beginnings.filter(|beginning| text.ends_with(beginning)).last()?;
+    Some(text.len() - begun.len())
 }
 
 fn collect(value: &Value, texts: &mut Vec<String>) {
@@ -104,6 +151,31 @@ mod tests {
     fn values_are_hidden_wherever_they_are() {
         let redactor = Redactor::new(&json!({"a": {"password": "hunter2"}, "pins": [987_654], "b": "x"}));
         assert_eq!(redactor.redact("login hunter2 with 987654, x"), "login *** with ***, x");
+    }
+
+    #[test]
+    fn secrets_are_hidden_in_every_form() {
+        let secrets = [SecretValue::new(b"hunter2/x".to_vec()).unwrap()];
+        let redactor = Redactor::new(&json!({"a": "plain"})).hiding(&secrets);
+        let line = "plain: hunter2/x hunter2%2Fx aHVudGVyMi94";
+        assert_eq!(redactor.redact(line), "***: *** *** ***");
+        assert_eq!(Redactor::default().and(&redactor).redact(line), "***: *** *** ***");
+        assert!(!format!("{redactor:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn what_a_cut_leaves_of_a_secret_is_hidden() {
+        let redactor = Redactor::default().hiding(&[SecretValue::new("hunter2-ä-hunter3".into()).unwrap()]);
+        for (cut, expected) in [
+            ("it is hunter2-", "it is ***"),
+            ("it is hunter2-ä-hunter", "it is ***"),
+            ("it is hunter2-\u{fffd}", "it is ***"),
+            ("it is hunter2-ä-hunter3", "it is ***"),
+            ("it is hun", "it is hun"),
+            ("it is hunter1", "it is hunter1"),
+        ] {
+            assert_eq!(redactor.redact_cut(cut), expected, "{cut}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use flexcore_actors::domain::ids::{ExecutionId, Name};
 use flexcore_actors::domain::plugin::{Capabilities, Limits, Manifest, PluginType, Protocol};
+use flexcore_actors::domain::secret::{SecretName, SecretValue};
 use flexcore_actors::ports::BoxFuture;
 use flexcore_actors::ports::clock::System;
 use flexcore_actors::ports::log_store::{LogLine, LogStore};
@@ -20,7 +21,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{LocalHost, Settings};
+use super::{LocalHost, Secrets, Settings};
 use crate::compose;
 
 /// No wait of a test is longer.
@@ -88,8 +89,33 @@ pub struct Bench {
     pub progress: Arc<Progress>,
 }
 
+/// Secrets without a vault.
+struct Vaultless(BTreeMap<SecretName, SecretValue>);
+
+impl Secrets for Vaultless {
+    fn reveal<'a>(
+        &'a self,
+        names: &'a [SecretName],
+    ) -> BoxFuture<'a, Result<BTreeMap<SecretName, SecretValue>, String>> {
+        let found = names.iter().map(|name| {
+            let value = self.0.get(name).ok_or_else(|| format!("the secret {name} does not exist"))?;
+            Ok((name.clone(), value.clone()))
+        });
+        Box::pin(std::future::ready(found.collect()))
+    }
+}
+
 impl Bench {
     pub fn new() -> Self {
+        Self::with_secrets(&[])
+    }
+
+    /// A host with these secrets.
+    pub fn with_secrets(secrets: &[(&str, &[u8])]) -> Self {
+        let secrets = secrets.iter().map(|(name, value)| {
+            (SecretName::new(*name).unwrap(), SecretValue::new(value.to_vec()).unwrap())
+        });
+        let secrets = secrets.collect();
         let data = tempfile::tempdir().unwrap();
         let own = data.path().join("bin");
         std::fs::create_dir(&own).unwrap();
@@ -105,6 +131,7 @@ impl Bench {
             data_dir: data.path().to_owned(),
             own_programs: vec![own],
             variables,
+            secrets: Arc::new(Vaultless(secrets)),
         };
         let host = LocalHost::new(settings).unwrap();
         Self { host, logs, data, progress: Arc::default() }
@@ -185,6 +212,7 @@ pub fn program(name: &str, kind: PluginType, protocol: Protocol, command: &[&str
     ProgramSpec {
         manifest,
         config: json!({}),
+        secrets: Vec::new(),
         catalog: None,
         select: Vec::new(),
         operation: None,

@@ -37,6 +37,7 @@ mod listener;
 mod migrate;
 mod read_models;
 mod reads;
+mod secrets;
 mod session;
 mod snapshots;
 mod subscriptions;

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use flexcore_actors::domain::ids::{Name, StreamId};
+use flexcore_actors::domain::secret::SecretName;
 use flexcore_actors::ports::batch::whole_micros;
 use jiff::Timestamp;
 use tokio_postgres::types::{FromSql, Type, accepts};
@@ -55,6 +56,16 @@ pub(super) fn digest(row: &Row, column: &str) -> Result<[u8; 32], Error> {
     row.try_get::<_, Raw<[u8; 32]>>(column).map(|raw| raw.0)
 }
 
+/// Reads bytes of a fixed length.
+pub(super) fn fixed<const N: usize>(row: &Row, column: &str) -> Result<[u8; N], Error> {
+    row.try_get::<_, Raw<[u8; N]>>(column).map(|raw| raw.0)
+}
+
+/// Reads the name of a secret.
+pub(super) fn secret_name(row: &Row, column: &str) -> Result<SecretName, Error> {
+    row.try_get::<_, Raw<SecretName>>(column).map(|raw| raw.0)
+}
+
 /// Reads SHA-256 digests that were joined.
 pub(super) fn digests(row: &Row, column: &str) -> Result<Vec<[u8; 32]>, Error> {
     row.try_get::<_, Raw<Vec<[u8; 32]>>>(column).map(|raw| raw.0)
@@ -78,7 +89,7 @@ impl FromSql<'_> for Raw<Bytes> {
     accepts!(BYTEA);
 }
 
-impl FromSql<'_> for Raw<[u8; 32]> {
+impl<const N: usize> FromSql<'_> for Raw<[u8; N]> {
     fn from_sql(_: &Type, raw: &[u8]) -> Converted<Self> {
         Ok(Self(raw.try_into()?))
     }
@@ -106,6 +117,14 @@ impl FromSql<'_> for Raw<StreamId> {
 }
 
 impl FromSql<'_> for Raw<Name> {
+    fn from_sql(ty: &Type, raw: &[u8]) -> Converted<Self> {
+        Ok(Self(<&str>::from_sql(ty, raw)?.parse()?))
+    }
+
+    accepts!(TEXT);
+}
+
+impl FromSql<'_> for Raw<SecretName> {
     fn from_sql(ty: &Type, raw: &[u8]) -> Converted<Self> {
         Ok(Self(<&str>::from_sql(ty, raw)?.parse()?))
     }

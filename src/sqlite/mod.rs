@@ -30,12 +30,14 @@ mod migrate;
 mod read_models;
 mod readers;
 mod reads;
+mod secrets;
 mod snapshots;
 mod subscriptions;
 mod value;
 mod writer;
 
 pub use self::read_models::SqliteReadModels;
+pub use self::secrets::SqliteSecrets;
 
 const OPEN: &str = "open the store's file";
 

@@ -1,4 +1,4 @@
-//! The conformance suites of the event store, of snapshots and of read models, run on every adapter, and what only one
+//! The conformance suites of the event store, of snapshots, of secrets and of read models, run on every adapter, and what only one
 //! of them can promise. The PostgreSQL server is given by `cargo xtask test`.
 
 mod import;
@@ -7,6 +7,7 @@ mod migrations;
 mod postgres;
 mod read_models;
 mod same_history;
+mod secrets;
 mod snapshots;
 mod sqlite;
 mod tamper;

@@ -17,5 +17,6 @@ mod integrity;
 mod migrate;
 mod python;
 mod same_events;
+mod secrets;
 mod verify;
 mod world;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use flexcore_test_support::{Client, Node, Reply, wait_for};
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
 /// Under which the API lies.
@@ -158,12 +159,26 @@ impl Done {
 
 /// Runs `flexcore` with nothing of the test command's own variables in its environment.
 pub async fn flexcore(folder: &Path, arguments: &[&str]) -> Done {
+    fed(folder, arguments, &[], b"").await
+}
+
+/// The same with variables, and with something on standard input.
+pub async fn fed(folder: &Path, arguments: &[&str], variables: &[(&str, &str)], input: &[u8]) -> Done {
     let mut command = Command::new(env!("CARGO_BIN_EXE_flexcore"));
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("FLEXCORE_")) {
         command.env_remove(name);
     }
-    command.args(arguments).current_dir(folder).stdin(Stdio::null()).kill_on_drop(true);
-    let output = tokio::time::timeout(DEADLINE, command.output()).await;
+    command.args(arguments).envs(variables.iter().copied()).current_dir(folder).kill_on_drop(true);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap_or_else(|e| panic!("start flexcore: {e}"));
+    let mut stdin = child.stdin.take().unwrap();
+    let output = tokio::time::timeout(DEADLINE, async {
+        // one that does not read its input may have ended before
+        let _ = stdin.write_all(input).await;
+        drop(stdin);
+        child.wait_with_output().await
+    })
+    .await;
     let output = output.unwrap_or_else(|_| panic!("flexcore {arguments:?} runs longer than {DEADLINE:?}"));
     let Output { status, stdout, stderr } = output.unwrap_or_else(|e| panic!("start flexcore: {e}"));
     let code = status.code().unwrap_or_else(|| panic!("flexcore {arguments:?}: {status}"));

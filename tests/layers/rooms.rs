@@ -9,8 +9,19 @@ use crate::repository;
 
 /// Rooms of `src/` that are not adapters: the crate's roots, the one place that names several adapters, the user's
 /// side (which starts a node through that place), and what every room may use.
-const SHARED: [&str; 10] =
-    ["lib", "main", "archive", "compose", "cli", "config", "schema", "yaml", "telemetry", "view_sql"];
+const SHARED: [&str; 11] = [
+    "lib",
+    "main",
+    "archive",
+    "compose",
+    "cli",
+    "config",
+    "durable",
+    "schema",
+    "yaml",
+    "telemetry",
+    "view_sql",
+];
 
 /// The room of a file of the root crate: `postgres` for `src/postgres/mod.rs` and for `src/postgres.rs`.
 fn room(file: &Path) -> Option<String> {

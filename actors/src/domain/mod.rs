@@ -17,6 +17,7 @@ pub mod projection;
 pub mod quantity;
 pub mod reader;
 pub mod retry;
+pub mod secret;
 #[cfg(test)]
 mod story;
 mod upcast;

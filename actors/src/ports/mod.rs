@@ -1,5 +1,5 @@
-//! What the runtime needs from the outside, as traits: the event store with the tree over it, snapshots, the read
-//! models, the plugin host, the log of programs, who signs checkpoints and where copies of them go, time and ids.
+//! What is needed from the outside, as traits: the event store with the tree over it, snapshots, the read models, secrets,
+//! the plugin host, the log of programs, who signs checkpoints and where copies of them go, time and ids.
 //! Adapters live outside; nothing here names one.
 
 pub mod batch;
@@ -12,6 +12,7 @@ pub mod integrity_store;
 pub mod log_store;
 pub mod plugin_host;
 pub mod read_models;
+pub mod secret_store;
 pub mod snapshot_store;
 pub mod subscription_store;
 
@@ -23,6 +24,7 @@ pub use integrity_store::IntegrityStore;
 pub use log_store::LogStore;
 pub use plugin_host::PluginHost;
 pub use read_models::ReadModels;
+pub use secret_store::SecretStore;
 pub use snapshot_store::SnapshotStore;
 pub use subscription_store::SubscriptionStore;
 

@@ -12,6 +12,7 @@ use super::BoxFuture;
 use crate::domain::ids::{ExecutionId, Name};
 use crate::domain::outcome::{AttemptReport, Cause};
 use crate::domain::plugin::Manifest;
+use crate::domain::secret::SecretPlace;
 
 /// Everything a host needs to run one attempt.
 #[derive(Debug, Clone)]
@@ -35,8 +36,11 @@ pub struct PipeSpec {
 pub struct ProgramSpec {
     /// The plugin's manifest: command, protocol, environment, limits, capabilities.
     pub manifest: Manifest,
-    /// Its configuration, every `${…}` replaced.
+    /// Its configuration, every `${…}` replaced but those of secrets.
     pub config: Value,
+    /// Where in the configuration secrets belong. The host writes them there for the program alone: nothing that holds
+    /// their values is given back, logged or recorded.
+    pub secrets: Vec<SecretPlace>,
     /// Its Singer catalog, passed only when one was given.
     pub catalog: Option<Value>,
     /// Patterns of streams and properties to select (`stream.property`), empty for the program's own default.

@@ -16,7 +16,9 @@ use crate::domain::aggregate::Rejection;
 use crate::domain::execution::Execution;
 use crate::domain::ids::{CorrelationId, ExecutionId, Name, StreamId};
 use crate::domain::outcome::{AttemptReport, Cause, CauseKind, ProgramReport, Usage};
-use crate::domain::pipeline::{Step, StepProgram, Values, fill};
+use crate::domain::pipeline::{
+    Step, StepProgram, Values, fill, schema_problems, secret_places, secret_problems,
+};
 use crate::domain::plugin::{Manifest, Protocol};
 use crate::limits::{BOOKMARK_INTERVAL, STOP_GRACE};
 use crate::ports::BoxFuture;
@@ -178,17 +180,20 @@ impl Work {
         let program = |program: &StepProgram| {
             let manifest = &manifests[&program.plugin];
             let config = fill(&program.config, values);
-            if let Some(problem) =
-                crate::domain::pipeline::schema_problems(manifest, &config, "config").0.first()
-            {
-                return Err(Cause::new(
-                    CauseKind::StartFailed,
-                    format!("{}: {}", problem.field, problem.message),
-                ));
+            let secrets = secret_places(&program.config, Some(values));
+            let mut problems = secret_problems(manifest, &program.config, &program.parameters, "");
+            if secrets.is_empty() {
+                // with secrets in it only the host has the whole configuration, and checks it
+                problems.0.extend(schema_problems(manifest, &config, "config").0);
+            }
+            if let Some(problem) = problems.0.first() {
+                let message = format!("{}: {}", problem.field, problem.message);
+                return Err(Cause::new(CauseKind::StartFailed, message));
             }
             Ok(ProgramSpec {
                 manifest: manifest.clone(),
                 config,
+                secrets,
                 catalog: program.catalog.clone(),
                 select: program.select.clone(),
                 operation: program.operation.clone(),

@@ -10,6 +10,7 @@ mod clock;
 mod integrity;
 mod memory;
 mod memory_read_models;
+mod secrets;
 mod snapshots;
 mod subscriptions;
 
@@ -17,5 +18,6 @@ pub use clock::ManualClock;
 pub use integrity::{MemoryCheckpoints, MemoryIntegrity, TestSigner, integrity_ports, seal_log};
 pub use memory::{Fault, MemoryStore};
 pub use memory_read_models::MemoryReadModels;
+pub use secrets::MemorySecrets;
 pub use snapshots::MemorySnapshots;
 pub use subscriptions::MemorySubscriptions;

@@ -4,4 +4,5 @@ mod command;
 mod environment;
 mod faults;
 mod flexcore;
+mod secrets;
 mod singer;

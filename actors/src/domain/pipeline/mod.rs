@@ -6,6 +6,7 @@ mod decide;
 mod definition;
 mod events;
 mod read;
+mod secrets;
 mod state;
 mod template;
 #[cfg(test)]
@@ -22,6 +23,7 @@ pub use events::{
     PipelineRevised, PipelineStarted,
 };
 pub use read::{read_definition, read_leniently};
+pub use secrets::secret_problems;
 pub use state::{Bookmark, Holder, Pipeline, Status};
-pub use template::{Values, check_template, fill};
+pub use template::{Values, check_template, fill, secret_places};
 pub use validate::{resolve_parameters, schema_problems, validate};

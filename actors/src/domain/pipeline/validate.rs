@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value};
 
 use super::definition::{Definition, Parameter, ParameterType, Step, When};
+use super::secrets::secret_problems;
 use super::template::{check_template, placeholders};
 use crate::domain::ids::Name;
 use crate::domain::plugin::{Manifest, PluginType, Protocol};
@@ -190,6 +191,9 @@ fn check_configs(
             check_template(value, &format!("{path}.{key}"), &parameters, &mut |field, message| {
                 problems.add(field, message)
             });
+        }
+        if let Some(manifest) = plugins.get(&program.plugin) {
+            problems.0.extend(secret_problems(manifest, &program.config, &program.parameters, &path).0);
         }
         let templated = program.config.to_string().contains("${");
         if let (false, true, Some(manifest)) =

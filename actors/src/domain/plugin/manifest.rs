@@ -94,7 +94,10 @@ pub struct Capabilities {
     pub write: Vec<String>,
     /// `host:port` pairs it may connect to.
     pub connect: Vec<String>,
-    /// Names of the daemon's environment variables it is given.
+    /// Names of the secrets it is given.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<String>,
+    /// Names of the daemon's environment variables it is given, and of those secrets that it is given as such.
     pub env: Vec<String>,
     /// Whether it may start processes.
     pub subprocess: bool,

@@ -13,6 +13,7 @@ use crate::domain::ids::Name;
 use crate::domain::problem::Problems;
 use crate::domain::quantity::Bytes;
 use crate::domain::reader::Object;
+use crate::domain::secret::SecretName;
 
 /// Reads `value` (`kind: Plugin`).
 ///
@@ -142,6 +143,7 @@ fn read_capabilities(object: &mut Object<'_>) -> Capabilities {
         read: grants.texts("read"),
         write: grants.texts("write"),
         connect: grants.texts("connect"),
+        secrets: grants.texts("secrets"),
         env: grants.texts("env"),
         subprocess: grants.boolean("subprocess").unwrap_or_default(),
     };
@@ -170,13 +172,13 @@ fn read_capabilities(object: &mut Object<'_>) -> Capabilities {
             grants.problem("env", format!("{name:?} is not the name of an environment variable"));
         }
     }
-    for (key, feature) in [("secrets", "the secrets store"), ("api", "the sandbox")] {
-        if !grants.list(key).is_empty() {
-            grants.problem(
-                key,
-                format!("{key} is not supported yet: it comes with {feature}; remove the entries"),
-            );
+    for name in &capabilities.secrets {
+        if let Err(invalid) = SecretName::new(name) {
+            grants.problem("secrets", invalid.to_string());
         }
+    }
+    if !grants.list("api").is_empty() {
+        grants.problem("api", "api is not supported yet: it comes with the sandbox; remove the entries");
     }
     grants.finish();
     capabilities
@@ -245,7 +247,7 @@ mod tests {
             "environment": {"python": {"requirements": ["tap-csv==1.0.0"], "index": "default"}},
             "config_schema": {},
             "capabilities": {"read": ["/data/in"], "write": ["${workdir}/out"], "connect": ["db.internal:5432"], "env": ["TZ"],
-                             "subprocess": true},
+                             "secrets": ["DB_PASSWORD"], "subprocess": true},
             "limits": {"memory": "1GiB", "cpus": 0.5, "wall_time": "1h", "file_size": "1GiB"},
         }))
         .unwrap();
@@ -263,7 +265,7 @@ mod tests {
     fn every_problem_is_named_at_once() {
         let problems = fields(&json!({
             "name": "Tap CSV", "type": "extracter", "protocol": "http", "comand": ["x"],
-            "capabilities": {"read": ["data"], "connect": ["db", "*:1", "h:0"], "env": ["1A"], "secrets": ["S"], "root": true},
+            "capabilities": {"read": ["data"], "connect": ["db", "*:1", "h:0"], "env": ["1A"], "secrets": ["A-B"], "api": ["x"], "root": true},
             "limits": {"memory": "0", "cpus": 0, "wall_time": "soon"},
             "environment": {"python": {"requirements": ["--index-url=http://x"]}},
         }));
@@ -278,6 +280,7 @@ mod tests {
             "capabilities.connect",
             "capabilities.env",
             "capabilities.secrets",
+            "capabilities.api",
             "capabilities.root",
             "limits.memory",
             "limits.cpus",

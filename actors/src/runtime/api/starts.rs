@@ -11,7 +11,8 @@ use crate::domain::codec::EventSet;
 use crate::domain::execution::{ExecutionEvent, ExecutionQueued};
 use crate::domain::ids::{CorrelationId, ExecutionId, Name, StreamId};
 use crate::domain::pipeline::{
-    PipelineCommand, Step, StepProgram, When, resolve_parameters, schema_problems,
+    PipelineCommand, Step, StepProgram, When, resolve_parameters, schema_problems, secret_places,
+    secret_problems,
 };
 use crate::domain::plugin::{Manifest, PluginCommand};
 use crate::domain::retry::RetryPolicy;
@@ -120,7 +121,10 @@ fn lone_execution(
             }
         }
     })?;
-    let problems = schema_problems(manifest, &config, "config");
+    let mut problems = secret_problems(manifest, &config, &parameters, "");
+    if secret_places(&config, None).is_empty() {
+        problems.0.extend(schema_problems(manifest, &config, "config").0);
+    }
     problems.into_result(()).map_err(ApiError::Invalid)?;
     let program = StepProgram {
         plugin: manifest.name.clone(),

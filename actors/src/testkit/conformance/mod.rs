@@ -1,5 +1,5 @@
 //! The promises of [`EventStore`], one function each, run against every adapter by [`event_store_conformance!`], and
-//! those of snapshots, of subscriptions, and of the store of tiles and checkpoints.
+//! those of snapshots, of subscriptions, of secrets, and of the store of tiles and checkpoints.
 //! Nothing here knows an adapter: what only one of them can do is tested beside it.
 //!
 //! [`event_store_conformance!`]: crate::event_store_conformance
@@ -16,6 +16,7 @@ mod kit;
 mod order;
 mod random;
 mod reading;
+mod secrets;
 mod snapshots;
 mod subscriptions;
 
@@ -27,6 +28,7 @@ pub use kit::{Writer, pipeline, plugin};
 pub use order::*;
 pub use random::{History, random_history};
 pub use reading::*;
+pub use secrets::*;
 pub use snapshots::*;
 pub use subscriptions::*;
 

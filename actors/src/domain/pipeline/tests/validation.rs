@@ -175,9 +175,9 @@ fn placeholders_are_checked_where_they_stand() {
         {"name": "b", "plugin": "copy", "config": {"x": "${secret.KEY} ${today"}}]}));
     let expected = [
         "steps[0].config.args[0]: unknown parameter \"dya\": did you mean \"day\"?",
-        "steps[0].parameters.x: unknown placeholder ${now}: use ${param.<name>}, ${execution.id} or ${today}",
-        "steps[1].config.x: ${secret.KEY} is not supported yet: it comes with the secrets store",
+        "steps[0].parameters.x: unknown placeholder ${now}: use ${param.<name>}, ${execution.id}, ${today} or ${secret.<NAME>}",
         "steps[1].config.x: \"${today\" is a placeholder without an end: close it with }",
+        "steps[1].config.x: the secret KEY is not granted to copy: list it under capabilities.secrets of the plugin",
     ];
     assert_eq!(found, expected);
 }

@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// Writes a new file; one that is there already is an error and left as it is.
-pub(super) fn create(path: &Path, text: &str, mode: u32) -> io::Result<()> {
+pub(crate) fn create(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     let beside = write_beside(path, text, mode)?;
     // unlike a rename, a link replaces nothing
     let linked = fs::hard_link(&beside, path);
@@ -16,13 +16,13 @@ pub(super) fn create(path: &Path, text: &str, mode: u32) -> io::Result<()> {
 }
 
 /// Replaces a file, or makes it.
-pub(super) fn replace(path: &Path, text: &str, mode: u32) -> io::Result<()> {
+pub(crate) fn replace(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     fs::rename(write_beside(path, text, mode)?, path)?;
     sync_parent(path)
 }
 
 /// Makes the entries of a file's directory durable.
-pub(super) fn sync_parent(path: &Path) -> io::Result<()> {
+pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(parent)?.sync_all()
 }

@@ -1,0 +1,77 @@
+//! Puts together the vault of a node or of a command: the store of secrets and the place of the key. A part of composing:
+//! paths, opening and nothing else.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use flexcore_actors::domain::secret::{SecretName, SecretValue};
+use flexcore_actors::ports::{BoxFuture, SecretStore};
+
+use super::{EMBEDDED_STORE, locks, make_data_dir};
+use crate::config::Config;
+use crate::plugins::Secrets;
+use crate::postgres::PostgresStore;
+use crate::secrets::{KeyPlace, Vault};
+use crate::sqlite::{SqliteSecrets, SqliteStore};
+
+/// The key for secrets, below the data directory when no other place is configured.
+const KEY_FILE: &str = "secrets.key";
+/// The variable of `secrets.key`: no program is ever given it, whatever its manifest says.
+pub(super) const KEY_VARIABLE: &str = "FLEXCORE_SECRETS_KEY";
+
+/// Where the keys for secrets are.
+pub(crate) fn key_place(config: &Config, data_dir: &Path) -> KeyPlace {
+    match (&config.secrets_key, &config.secrets_key_file) {
+        (Some(key), _) => KeyPlace::Given(key.clone()),
+        (None, Some(path)) => KeyPlace::File(path.clone()),
+        (None, None) => KeyPlace::File(data_dir.join(KEY_FILE)),
+    }
+}
+
+/// Gives programs what a vault holds.
+pub(super) struct FromVault(pub(super) Vault);
+
+impl Secrets for FromVault {
+    fn reveal<'a>(
+        &'a self,
+        names: &'a [SecretName],
+    ) -> BoxFuture<'a, Result<BTreeMap<SecretName, SecretValue>, String>> {
+        Box::pin(async {
+            self.0.reveal(names).await.map_err(|error| format!("{:#}", anyhow::Error::new(error)))
+        })
+    }
+}
+
+/// Opens the vault of the store that a configuration names, to change it; a node may be running on it. The store is made
+/// and migrated as the start of a node does, unless one runs in the data directory.
+///
+/// # Errors
+/// When the store cannot be opened.
+pub async fn open(config: &Config) -> anyhow::Result<Vault> {
+    let data_dir = make_data_dir(&config.data_dir)?;
+    let keys = key_place(config, &data_dir);
+    if let Some(url) = &config.database_url {
+        let store = PostgresStore::connect(url.reveal()).await;
+        let store = store.context("database.url: the store of secrets cannot be opened")?;
+        return Ok(Vault::new(Arc::new(store), keys));
+    }
+    let path = data_dir.join(EMBEDDED_STORE);
+    let open = {
+        let path = path.clone();
+        tokio::task::spawn_blocking(move || {
+            let found = SqliteSecrets::open(&path);
+            if found.is_ok() {
+                return found;
+            }
+            // who has the lock has the store to himself; a running node has migrated it
+            let Ok(_lock) = locks::node(&data_dir) else { return found };
+            SqliteStore::migrate(&path)?;
+            SqliteSecrets::open(&path)
+        })
+    };
+    let store =
+        open.await?.with_context(|| format!("the embedded store {} cannot be opened", path.display()))?;
+    Ok(Vault::new(Arc::new(store) as Arc<dyn SecretStore>, keys))
+}
