@@ -12,6 +12,12 @@ pub const MAX_STEPS: usize = 500;
 pub const MAX_PIPE: usize = 16;
 /// Largest encoded payload of one event; a bookmark is the largest thing a program can put there.
 pub const MAX_EVENT_BYTES: usize = 4 << 20;
+/// Most entries of one list of a manifest's capabilities: each becomes a mount, a rule or a listener.
+pub const MAX_GRANTS: usize = 128;
+/// Longest path of a capability, bytes: the kernel's own bound.
+pub const MAX_PATH: usize = 4_096;
+/// Most rules of an operator's policy: all of them are asked before each start.
+pub const MAX_POLICY_RULES: usize = 1_000;
 /// Most attempts a retry policy may name.
 pub const MAX_ATTEMPTS: u32 = 100;
 /// Most attempts that may end as `lost_node` before the step fails: those use up no attempt of the policy.
@@ -143,6 +149,10 @@ pub const ESCALATION_WINDOW: Duration = Duration::from_secs(30);
 pub const CIRCUIT_FAILURES: usize = 5;
 /// The window in which a plugin's failures are counted.
 pub const CIRCUIT_WINDOW: Duration = Duration::from_secs(60);
+/// Lines of a crashed program's log that are kept with its plugin's quarantine.
+pub const LOG_TAIL_LINES: usize = 20;
+/// Characters of each of them.
+pub const LOG_TAIL_CHARS: usize = 500;
 /// Bookmarks stored at most once in this time, and always the last.
 pub const BOOKMARK_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a worker that waits for a permit or a held bookmark waits before it asks again unprompted.

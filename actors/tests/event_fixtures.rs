@@ -170,6 +170,15 @@ fn manifest() -> Manifest {
     .unwrap()
 }
 
+fn granted() -> Granted {
+    let capabilities = Capabilities {
+        secrets: vec!["DB_PASSWORD".to_owned()],
+        api: vec!["events.publish".to_owned()],
+        ..manifest().capabilities
+    };
+    Granted { capabilities, policy: Some("sha256:00ff".to_owned()) }
+}
+
 fn attempt() -> AttemptId {
     AttemptId { execution: execution(), step: name("load"), attempt: 2 }
 }
@@ -270,8 +279,8 @@ fn execution_samples() -> Vec<ExecutionEvent> {
 
 fn plugin_samples() -> Vec<PluginEvent> {
     vec![
-        PluginRegistered { manifest: manifest() }.into(),
-        PluginRevised { manifest: manifest() }.into(),
+        PluginRegistered { manifest: manifest(), granted: granted() }.into(),
+        PluginRevised { manifest: manifest(), granted: granted() }.into(),
         PluginEnabled {}.into(),
         PluginDisabled {}.into(),
         PluginRetired {}.into(),
@@ -281,10 +290,11 @@ fn plugin_samples() -> Vec<PluginEvent> {
             incarnation: Incarnation(Uuid::from_u128(7)),
             plugin_version: "1.0.0".to_owned(),
             capabilities: manifest().capabilities,
+            policy: granted().policy,
         }
         .into(),
         PluginExecutionCompleted { attempt: attempt(), cause: Some(cause()), usage: usage() }.into(),
-        PluginQuarantined { cause: cause(), failures: 5 }.into(),
+        PluginQuarantined { cause: cause(), failures: 5, log_tail: vec!["Traceback".to_owned()] }.into(),
         PluginReleased {}.into(),
     ]
 }

@@ -10,7 +10,7 @@ use flexcore_actors::domain::outcome::{AttemptReport, Cause, CauseKind};
 use flexcore_actors::domain::plugin::Manifest;
 use flexcore_actors::ports::clock::System;
 use flexcore_actors::ports::log_store::LogLine;
-use flexcore_actors::ports::plugin_host::{AttemptEnd, HostEvent, PipeSpec, Progress};
+use flexcore_actors::ports::plugin_host::{AttemptEnd, Examination, HostEvent, PipeSpec, Progress};
 use flexcore_actors::ports::{
     BoxFuture, EventStore, IdSource, LogStore, PluginHost, ReadModels, SnapshotStore, SubscriptionStore,
 };
@@ -41,6 +41,10 @@ impl PluginHost for Nothing {
 
     fn prepare<'a>(&'a self, _: &'a Manifest) -> BoxFuture<'a, Result<(), Cause>> {
         Box::pin(async { Ok(()) })
+    }
+
+    fn examine<'a>(&'a self, _: &'a Manifest) -> BoxFuture<'a, Examination> {
+        Box::pin(async { Examination::default() })
     }
 }
 
@@ -94,7 +98,9 @@ async fn start(stores: Stores, integrity: IntegrityPorts) -> Result<Node> {
     let Stores { events: store, read_models, snapshots, subscriptions } = stores;
     let (host, logs) = (Arc::new(Nothing), Arc::new(Nothing));
     let (clock, ids) = (Arc::new(System), Arc::new(System));
-    let ports = Ports { store, read_models, snapshots, subscriptions, host, logs, integrity, clock, ids };
+    let policy = Arc::default();
+    let ports =
+        Ports { store, read_models, snapshots, subscriptions, host, logs, policy, integrity, clock, ids };
     Ok(Node::start("bench", ports).await?)
 }
 

@@ -67,6 +67,8 @@ pub enum PluginsCommand {
     Enable(NameArgs),
     /// Start it no more
     Disable(NameArgs),
+    /// End its quarantine: start it again after too many crashes
+    Release(NameArgs),
 }
 
 /// A name or id.
@@ -239,6 +241,8 @@ pub struct RebuildArgs {
 pub enum InspectCommand {
     /// The actors, each under the one that supervises it
     Tree(OutputArgs),
+    /// What is quarantined after too many failures, and why
+    Quarantine(OutputArgs),
     /// The actors that have most of something
     Top {
         /// Of what

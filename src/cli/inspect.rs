@@ -32,8 +32,27 @@ pub async fn inspect(
             add(&mut table, &answer, "", "");
             terminal.table(&table)
         }
+        InspectCommand::Quarantine(OutputArgs { output }) => quarantine(client, terminal, output).await,
         InspectCommand::Top { by, output } => top(client, terminal, by, output.output).await,
     }
+}
+
+async fn quarantine(client: &Client, terminal: &mut Terminal, output: Format) -> Result<(), Failure> {
+    let answer = client.get("/inspect/quarantine").await?;
+    if output == Format::Json {
+        return terminal.json(&answer);
+    }
+    let mut table = Table::new(&["STREAM", "WHAT", ">FAILURES", "SINCE", "LAST ERROR"]);
+    for item in items(&answer) {
+        let fields = ["/stream", "/what", "/failures", "/since", "/last_error/message"];
+        table.row(fields.map(|pointer| field(item, pointer)));
+    }
+    terminal.table(&table)?;
+    let incomplete = field(&answer, "/incomplete");
+    if !incomplete.is_empty() {
+        terminal.note(&format!("not all is shown: {incomplete}"));
+    }
+    Ok(())
 }
 
 async fn top(client: &Client, terminal: &mut Terminal, by: TopBy, output: Format) -> Result<(), Failure> {

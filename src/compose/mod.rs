@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use flexcore_actors::domain::plugin::Policy;
 use flexcore_actors::ports::clock::System;
 use flexcore_actors::ports::event_store::StoreError;
 use flexcore_actors::ports::{
@@ -29,7 +30,7 @@ use flexcore_actors::runtime::node::{Loss, Node as Runtime, Ports};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::http;
 use crate::logs::FileLogs;
 use crate::plugins::launch::Launch;
@@ -75,7 +76,9 @@ pub async fn start(config: &Config) -> anyhow::Result<Node> {
     let logs: Arc<dyn LogStore> = Arc::new(FileLogs::open(&data_dir)?);
     let host = Arc::new(host(&data_dir, presence, &logs, &clock, vault)?);
     let ids = Arc::new(System);
-    let ports = Ports { store, read_models, snapshots, subscriptions, host, logs, integrity, clock, ids };
+    let policy = policy(config)?;
+    let ports =
+        Ports { store, read_models, snapshots, subscriptions, host, logs, policy, integrity, clock, ids };
     let runtime = Runtime::start(config.node_name.as_str(), ports).await?;
     let api = runtime.api();
     let gateway_shutdown = CancellationToken::new();
@@ -179,6 +182,18 @@ async fn open_stores(config: &Config, data_dir: &Path) -> anyhow::Result<Stores>
     let read_models = store.read_models().context("database.url: the read models cannot be opened")?;
     let store = Arc::new(store);
     Ok(Stores::of(Arc::clone(&store), read_models, store))
+}
+
+/// What plugins may be granted on this node.
+fn policy(config: &Config) -> anyhow::Result<Arc<Policy>> {
+    let Some(path) = &config.sandbox_policy else {
+        tracing::info!("there is no sandbox.policy: plugins are granted what their manifests ask for");
+        return Ok(Arc::default());
+    };
+    let policy = config::policy::read(path).context("sandbox.policy cannot be used")?;
+    let rules = policy.rules().map_or(0, <[_]>::len);
+    tracing::info!(path = %path.display(), id = policy.id(), rules, "plugins are granted what the policy allows");
+    Ok(Arc::new(policy))
 }
 
 /// What starts programs, under the launcher at `jailer`; each launcher keeps `presence` open until it has ended.

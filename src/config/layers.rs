@@ -23,6 +23,7 @@ pub(super) const KEYS: &[&str] = &[
     "secrets.key_file",
     "secrets.key",
     "archive.dir",
+    "sandbox.policy",
     "log",
     "log_format",
     "shutdown.grace",
@@ -36,7 +37,7 @@ pub(super) const LATER: &[(&str, &str)] = &[
     ("grpc", "the gRPC interface"),
     ("cluster", "clustering"),
     ("auth", "access control"),
-    ("sandbox", "the sandbox"),
+    ("sandbox.required", "the sandbox"),
 ];
 
 /// Variables that are ours but no configuration: the command line's own, and those that programs are given.

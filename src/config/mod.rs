@@ -3,6 +3,7 @@
 
 mod host;
 mod layers;
+pub mod policy;
 mod read;
 
 use std::fmt;
@@ -46,6 +47,8 @@ pub struct Config {
     pub secrets_key: Option<Secret>,
     /// `archive.dir`: where events are moved to by `flexcore archive`; without it, in `data_dir`.
     pub archive_dir: Option<PathBuf>,
+    /// `sandbox.policy`: the file that says what plugins may be granted; without it, whatever they ask for.
+    pub sandbox_policy: Option<PathBuf>,
     /// `log`: a filter that [`crate::telemetry::init`] accepts.
     pub log: String,
     /// `log_format`
@@ -67,6 +70,7 @@ impl Default for Config {
             secrets_key_file: None,
             secrets_key: None,
             archive_dir: None,
+            sandbox_policy: None,
             log: "info".to_owned(),
             log_format: LogFormat::Text,
             shutdown_grace: Duration::from_secs(20),
@@ -140,7 +144,7 @@ pub struct Loaded {
 /// `flags`; each replaces what came before it.
 ///
 /// # Errors
-/// Every mistake at once, each with its place.
+/// Every mistake at once, each with its place; those of the policy's file once there are no others.
 pub fn load(
     file: Option<&Path>,
     variables: impl IntoIterator<Item = (String, String)>,
@@ -148,6 +152,8 @@ pub fn load(
 ) -> Result<Loaded, ConfigError> {
     let layers = layers::merge(file, variables, flags)?;
     let config = read::config(&layers)?;
+    // what it says is used when a node starts; what is wrong with it is said with the rest
+    config.sandbox_policy.as_deref().map(policy::read).transpose()?;
     Ok(Loaded { config, warnings: layers.warnings })
 }
 
@@ -175,6 +181,7 @@ impl Config {
                 "key": self.secrets_key.as_ref().map(|_| "<redacted>"),
             },
             "archive": {"dir": self.archive_dir.as_ref().map(|path| path.display().to_string())},
+            "sandbox": {"policy": self.sandbox_policy.as_ref().map(|path| path.display().to_string())},
             "log": self.log,
             "log_format": self.log_format.as_str(),
             "shutdown": {"grace": format_duration(self.shutdown_grace)},

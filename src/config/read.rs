@@ -66,6 +66,11 @@ fn typed(mut root: Object<'_>) -> Config {
         config.archive_dir = path(&mut archive, "dir", "a directory");
         archive.finish();
     }
+    if let Some(mut sandbox) = root.object("sandbox") {
+        config.sandbox_policy = path(&mut sandbox, "policy", "a file");
+        sandbox.not_supported("required", "the sandbox");
+        sandbox.finish();
+    }
     if let Some(filter) = root.text("log") {
         match telemetry::check_filter(filter) {
             Ok(()) => config.log = filter.to_owned(),
@@ -86,7 +91,7 @@ fn typed(mut root: Object<'_>) -> Config {
         }
         shutdown.finish();
     }
-    for (key, feature) in LATER {
+    for (key, feature) in LATER.iter().filter(|(key, _)| !key.contains('.')) {
         root.not_supported(key, feature);
     }
     root.finish();

@@ -153,6 +153,7 @@ pub(super) mod tests {
         AttemptView {
             number,
             status: "running",
+            phase: None,
             cause: None,
             started_at: second(from),
             ended_at: to.map(second),

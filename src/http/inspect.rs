@@ -85,10 +85,13 @@ async fn open_circuits(ctx: &Ctx) -> Result<Vec<Value>, ApiError> {
     let mut page = PageRequest { cursor: None, limit: MAX_PAGE };
     for _ in 0..QUARANTINE_PAGES {
         let plugins: Page<PluginView> = ctx.api.plugins(None, page.clone()).await?;
-        let open = plugins.items.iter().filter(|plugin| plugin.health == "quarantined");
-        circuits.extend(open.map(|plugin| {
+        circuits.extend(plugins.items.iter().filter_map(|plugin| {
+            let quarantine = plugin.quarantine.as_ref()?;
             let stream = StreamId::plugin(&plugin.name);
-            json!({"stream": stream, "what": "circuit", "last_error": plugin.last_error})
+            Some(json!({
+                "stream": stream, "what": "circuit", "last_error": quarantine.cause,
+                "failures": quarantine.failures, "since": quarantine.since, "log_tail": quarantine.log_tail,
+            }))
         }));
         page.cursor = plugins.next_cursor;
         if page.cursor.is_none() {

@@ -35,7 +35,8 @@ async fn status(name: String, ctx: Ctx) -> Answer {
     let view = ctx.api.plugin(&name_in_path("plugin", &name)?).await?;
     let body = json!({
         "name": view.name, "version": view.version, "status": view.status, "health": view.health,
-        "executions": view.executions, "last_error": view.last_error, "updated_at": view.updated_at,
+        "executions": view.executions, "last_error": view.last_error, "quarantine": view.quarantine,
+        "updated_at": view.updated_at,
     });
     json(StatusCode::OK, &body)
 }

@@ -11,7 +11,7 @@ use flexcore_actors::domain::outcome::{AttemptReport, Cause, ProgramReport, Usag
 use flexcore_actors::domain::plugin::Manifest;
 use flexcore_actors::ports::clock::System;
 use flexcore_actors::ports::log_store::{LogLine, LogStream};
-use flexcore_actors::ports::plugin_host::{AttemptEnd, HostEvent, PipeSpec, Progress};
+use flexcore_actors::ports::plugin_host::{AttemptEnd, Examination, HostEvent, PipeSpec, Progress};
 use flexcore_actors::ports::{BoxFuture, LogStore, PluginHost};
 use flexcore_actors::runtime::node::{Node, Ports};
 use flexcore_actors::testkit::{
@@ -63,6 +63,10 @@ impl PluginHost for Host {
     fn prepare<'a>(&'a self, _: &'a Manifest) -> BoxFuture<'a, Result<(), Cause>> {
         Box::pin(async { Ok(()) })
     }
+
+    fn examine<'a>(&'a self, _: &'a Manifest) -> BoxFuture<'a, Examination> {
+        Box::pin(async { Examination::default() })
+    }
 }
 
 /// Three lines for every execution.
@@ -113,7 +117,9 @@ impl World {
         let subscriptions = Arc::new(MemorySubscriptions::new(Arc::new(System)));
         let (host, logs) = (Arc::new(Host), Arc::new(Logs));
         let read_models = Arc::new(MemoryReadModels::default());
-        let ports = Ports { store, read_models, snapshots, subscriptions, host, logs, integrity, clock, ids };
+        let policy = Arc::default();
+        let ports =
+            Ports { store, read_models, snapshots, subscriptions, host, logs, policy, integrity, clock, ids };
         let node = Node::start("n1", ports).await.unwrap();
         let shutdown = CancellationToken::new();
         let gateway = Gateway::new(node.api(), DEADLINE, shutdown.clone());

@@ -17,3 +17,6 @@ pub const READ_BYTES: u64 = 4 << 20;
 pub const INDEX_EVERY: u64 = 1_024;
 /// Executions whose places are remembered.
 pub const INDEXED_FILES: usize = 64;
+
+/// The end of a log in which the last lines of a program are looked for.
+pub const TAIL_BYTES: u64 = 256 << 10;

@@ -11,7 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use flexcore_actors::domain::ids::ExecutionId;
+use flexcore_actors::domain::ids::{ExecutionId, Name};
 use flexcore_actors::ports::BoxFuture;
 use flexcore_actors::ports::log_store::{LogLine, LogStore};
 use futures::FutureExt;
@@ -62,6 +62,21 @@ impl LogStore for FileLogs {
         let reader = Arc::clone(&self.reader);
         async move {
             let read = move || reader.read(execution, after, limit.min(READ_LINES));
+            tokio::task::spawn_blocking(read).await.map_err(io::Error::other)?
+        }
+        .boxed()
+    }
+
+    fn tail<'a>(
+        &'a self,
+        execution: ExecutionId,
+        plugin: &'a Name,
+        last: usize,
+    ) -> BoxFuture<'a, io::Result<Vec<LogLine>>> {
+        let (reader, plugin) = (Arc::clone(&self.reader), plugin.clone());
+        async move {
+            self.flush().await;
+            let read = move || reader.tail(execution, &plugin, last);
             tokio::task::spawn_blocking(read).await.map_err(io::Error::other)?
         }
         .boxed()

@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use flexcore_actors::domain::ids::ExecutionId;
+use flexcore_actors::domain::ids::{ExecutionId, Name};
 use flexcore_actors::ports::log_store::LogLine;
 
-use super::limits::{INDEX_EVERY, INDEXED_FILES, READ_BYTES};
+use super::limits::{INDEX_EVERY, INDEXED_FILES, READ_BYTES, TAIL_BYTES};
 use super::path_of;
 
 /// Reads logs; remembers where it has been, so that following a long log does not read it anew each time.
@@ -64,6 +64,29 @@ impl Reader {
             self.remember(execution, number, offset);
         }
         Ok((lines, number.max(after)))
+    }
+
+    /// The last lines of a program within the last [`TAIL_BYTES`] of a log, at most `last`.
+    ///
+    /// # Errors
+    /// When there is a log and it cannot be read.
+    pub fn tail(&self, execution: ExecutionId, plugin: &Name, last: usize) -> io::Result<Vec<LogLine>> {
+        let mut file = match File::open(path_of(&self.directory, execution)) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(e),
+        };
+        let start = file.metadata()?.len().saturating_sub(TAIL_BYTES);
+        file.seek(SeekFrom::Start(start))?;
+        let mut bytes = Vec::new();
+        file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
+        // the first may be the end of a line, which is no line then
+        let lines = bytes
+            .split(|byte| *byte == b'\n')
+            .filter_map(|line| serde_json::from_slice::<LogLine>(line).ok());
+        let mut lines: Vec<LogLine> = lines.filter(|line| line.plugin == *plugin).collect();
+        lines.drain(..lines.len().saturating_sub(last));
+        Ok(lines)
     }
 
     /// The nearest known line at or before `number`, and its offset.

@@ -72,13 +72,24 @@ pub async fn ensure(
         )));
     }
     let build = Build { host, wanted, audience, stop };
-    let python = build.find_python()?;
-    let identity = host.python.get_or_try_init(|| build.identify(&python)).await?;
-    let place = host.data_dir.join(DIRECTORY).join(key(wanted, identity));
+    let (python, place) = build.place().await?;
     if !place.join(MARKER).exists() {
         build.alone(&place, &python).await?;
     }
     Ok(place.join("bin"))
+}
+
+/// The directory of programs of an environment, if it was built.
+///
+/// # Errors
+/// [`Unbuilt`], when there is no Python to build it with.
+pub async fn find(
+    host: &Host,
+    wanted: &PythonEnvironment,
+    stop: &CancellationToken,
+) -> Result<Option<PathBuf>, Unbuilt> {
+    let place = Build { host, wanted, audience: None, stop }.place().await?.1;
+    Ok(place.join(MARKER).exists().then(|| place.join("bin")))
 }
 
 /// Who is told of a build: it may take minutes.
@@ -100,6 +111,14 @@ struct Build<'a> {
 }
 
 impl Build<'_> {
+    /// The interpreter to build with, and where the environment is or will be.
+    async fn place(&self) -> Result<(String, PathBuf), Unbuilt> {
+        let python = self.find_python()?;
+        let identity = self.host.python.get_or_try_init(|| self.identify(&python)).await?;
+        let place = self.host.data_dir.join(DIRECTORY).join(key(self.wanted, identity));
+        Ok((python, place))
+    }
+
     /// Waits for its turn, then builds unless another builder did meanwhile.
     async fn alone(&self, place: &Path, python: &str) -> Result<(), Unbuilt> {
         if let Some(Audience { plugin, events, .. }) = self.audience {

@@ -8,18 +8,21 @@ use std::sync::Arc;
 
 use flexcore_actors::domain::outcome::{AttemptReport, Cause, CauseKind, ProgramReport, Usage};
 use flexcore_actors::domain::plugin::{Manifest, Protocol};
-use flexcore_actors::ports::plugin_host::{AttemptEnd, HostEvent, PipeSpec, PluginHost, Progress};
+use flexcore_actors::ports::plugin_host::{
+    AttemptEnd, Examination, HostEvent, PipeSpec, PluginHost, Progress,
+};
 use flexcore_actors::ports::{BoxFuture, Clock, LogStore};
 use futures::FutureExt;
-use tokio::sync::{OnceCell, mpsc};
+use tokio::sync::{OnceCell, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::launch::Launch;
+use super::limits::EXAMINATIONS;
 use super::program::{self, Prepared, Refusal};
 use super::redact::Redactor;
 use super::scratch::Scratch;
 use super::secrets::{self, Granted, Secrets};
-use super::{command, pipe, session};
+use super::{command, examine, pipe, session};
 
 /// Runs programs on this node. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -54,6 +57,8 @@ pub struct Host {
     pub(super) secrets: Arc<dyn Secrets>,
     /// Version and place of `python3`, asked once: environments of another one are built anew after a restart.
     pub(super) python: OnceCell<String>,
+    /// Turns to look at a plugin before it is registered.
+    pub(super) examinations: Semaphore,
 }
 
 impl fmt::Debug for Host {
@@ -86,8 +91,10 @@ impl LocalHost {
         std::fs::create_dir_all(&data_dir)?;
         // scripts in environments name their interpreter by this path, and programs start elsewhere
         let data_dir = data_dir.canonicalize()?;
-        let python = OnceCell::new();
-        Ok(Self(Arc::new(Host { launcher, logs, clock, data_dir, own_programs, variables, secrets, python })))
+        let (python, examinations) = (OnceCell::new(), Semaphore::new(EXAMINATIONS));
+        let host =
+            Host { launcher, logs, clock, data_dir, own_programs, variables, secrets, python, examinations };
+        Ok(Self(Arc::new(host)))
     }
 
     /// Removes what attempts of a former life of the node left on disk; to be called before the first attempt.
@@ -122,6 +129,8 @@ impl LocalHost {
             Err(Refusal::Cause(cause)) => not_started(spec, Some(cause)),
             Err(Refusal::Stopped) => not_started(spec, None),
         };
+        // nobody listens when the attempt is being given up
+        let _ = attempt.events.send(HostEvent::CleaningUp).await;
         // a plugin may have left many files: not on a thread that others wait for
         let _ = tokio::task::spawn_blocking(move || drop(scratch)).await;
         end
@@ -171,6 +180,10 @@ impl PluginHost for LocalHost {
             )
         }
         .boxed()
+    }
+
+    fn examine<'a>(&'a self, manifest: &'a Manifest) -> BoxFuture<'a, Examination> {
+        examine::examine(&self.0, manifest).boxed()
     }
 }
 

@@ -50,6 +50,11 @@ pub const MAX_NESTING: usize = 64;
 /// How long a program has to say hello.
 pub const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long the trial of a program, when its plugin is registered, may take.
+pub const TRIAL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Plugins that are looked at before their registration at the same time; more wait.
+pub const EXAMINATIONS: usize = 4;
+
 /// How long building one environment may take.
 pub const BUILD_TIMEOUT: Duration = Duration::from_secs(20 * 60);
 /// How often a builder that waits for another one looks again.

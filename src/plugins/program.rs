@@ -138,17 +138,20 @@ pub async fn locate(
             })?)
         }
     };
-    let Some(program) = manifest.command.first().filter(|p| !p.is_empty()) else {
-        return Err(Refusal::start_failed(plugin, "its manifest's command is empty"));
-    };
-    let directories = surroundings::directories(environment.as_deref(), &host.own_programs);
-    let path = host.launcher.resolve(program, &directories).map_err(|e| Refusal::start_failed(plugin, e))?;
+    find(host, manifest, environment.as_deref()).map_err(|why| Refusal::start_failed(plugin, why))
+}
+
+/// Finds a plugin's program; `environment` is the directory of programs of its environment.
+///
+/// # Errors
+/// A person's sentence with the cure.
+pub fn find(host: &Host, manifest: &Manifest, environment: Option<&Path>) -> Result<Located, String> {
+    let program = manifest.command.first().filter(|p| !p.is_empty());
+    let program = program.ok_or_else(|| "its manifest's command is empty".to_owned())?;
+    let directories = surroundings::directories(environment, &host.own_programs);
+    let path = host.launcher.resolve(program, &directories).map_err(|e| e.to_string())?;
     if !path.exists() {
-        let path = path.display();
-        return Err(Refusal::start_failed(
-            plugin,
-            format!("{path} does not exist; correct its manifest's command"),
-        ));
+        return Err(format!("{} does not exist; correct its manifest's command", path.display()));
     }
     Ok(Located { path: path.to_string_lossy().into_owned(), directories })
 }

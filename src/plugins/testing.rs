@@ -107,11 +107,20 @@ impl Secrets for Vaultless {
 
 impl Bench {
     pub fn new() -> Self {
-        Self::with_secrets(&[])
+        Self::made(("GRANTED", "granted value"), &[])
+    }
+
+    /// With one variable more in the daemon's environment than the tests were started with.
+    pub fn with(name: &str, value: &str) -> Self {
+        Self::made((name, value), &[])
     }
 
     /// A host with these secrets.
     pub fn with_secrets(secrets: &[(&str, &[u8])]) -> Self {
+        Self::made(("GRANTED", "granted value"), secrets)
+    }
+
+    fn made((name, value): (&str, &str), secrets: &[(&str, &[u8])]) -> Self {
         let secrets = secrets.iter().map(|(name, value)| {
             (SecretName::new(*name).unwrap(), SecretValue::new(value.to_vec()).unwrap())
         });
@@ -123,7 +132,7 @@ impl Bench {
         std::os::unix::fs::symlink(&binary, own.join(SAMPLE)).unwrap();
         let logs = Arc::new(MemoryLogs::default());
         let mut variables: BTreeMap<String, String> = std::env::vars().collect();
-        variables.insert("GRANTED".to_owned(), "granted value".to_owned());
+        variables.insert(name.to_owned(), value.to_owned());
         let settings = Settings {
             launcher: compose::launcher(binary, None),
             logs: logs.clone(),

@@ -1,6 +1,8 @@
 //! Programs that misbehave: each way ends the execution once, with the cause that tells it from the others and a
 //! sentence that names the program and what to do.
 
+use std::os::unix::fs::PermissionsExt;
+
 use serde_json::{Value, json};
 
 use crate::world::{World, items, pipe_step, text};
@@ -34,15 +36,19 @@ async fn ends(world: &World, execution: &Value) -> usize {
 #[tokio::test]
 async fn a_missing_program_is_a_start_that_failed() {
     let world = World::start().await;
+    // it is there when its plugin is registered, and gone when it is to run
+    let program = world.file("no-such-program", "#!/bin/sh\n");
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
     let manifest = json!({"name": "absent", "version": "1.0.0", "type": "processor", "protocol": "command",
-                          "command": ["no-such-program"]});
+                          "command": [program]});
     world.post("/plugins", &manifest).await.expect(201);
+    std::fs::remove_file(&program).unwrap();
     let reply = world.post("/plugins/absent/execute", &json!({})).await.expect(200).json;
     let (kind, message) = cause(&reply);
     assert_eq!(kind, "start_failed");
     says(
         &message,
-        &["absent could not be started", "no-such-program was not found", "install it or name its path"],
+        &["absent could not be started", "no-such-program does not exist", "correct its manifest's command"],
     );
     let done = world.cli(&["exec", "absent"]).await.expect(1);
     done.says("start_failed: absent could not be started").says("flexcore executions logs");
@@ -141,7 +147,8 @@ async fn a_program_that_never_ends_can_be_cancelled() {
     world.define("p", &json!([pipe_step("load", "tap", json!({"hang_after": 5})), {"name": "then", "plugin": "work", "depends_on": ["load"]}])).await;
     let id = world.launch("p").await;
     let seen = |execution: &Value| execution["steps"][0]["attempts"][0]["records"] == 5;
-    world.until(&id, "has read five records", seen).await;
+    let running = world.until(&id, "has read five records", seen).await;
+    assert_eq!(running["steps"][0]["attempts"][0]["phase"], "executing", "{running:#}");
     world.cli(&["executions", "cancel", &id]).await.expect(0);
     let execution = world.ended(&id).await;
     assert_eq!(
@@ -150,6 +157,7 @@ async fn a_program_that_never_ends_can_be_cancelled() {
         "{execution:#}"
     );
     assert_eq!(execution["steps"][1]["attempts"], json!([]), "nothing of it starts any more");
+    assert_eq!(execution["steps"][0]["attempts"][0].get("phase"), None, "{execution:#}");
     gone(&execution);
     assert_eq!(ends(&world, &execution).await, 1);
     world.cli(&["executions", "cancel", &id]).await.expect(4);

@@ -1,5 +1,7 @@
 //! What programs say on their standard error, kept for people. Not events: capped, and lost with its node's disk.
 
+use std::collections::VecDeque;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +35,9 @@ pub enum LogStream {
     Flexcore,
 }
 
+/// Lines read in one go by [`LogStore::tail`].
+const TAIL_PAGE: usize = 1_000;
+
 /// Where log lines are kept, by execution.
 pub trait LogStore: Send + Sync + 'static {
     /// Adds lines; never blocks the caller for long and never fails it: what cannot be kept is counted and dropped.
@@ -49,4 +54,29 @@ pub trait LogStore: Send + Sync + 'static {
         after: u64,
         limit: usize,
     ) -> BoxFuture<'_, std::io::Result<(Vec<LogLine>, u64)>>;
+
+    /// The last lines of a program that were given before, at most `last`. A store may look for them in the end of a
+    /// long log only.
+    ///
+    /// # Errors
+    /// When the log exists but cannot be read.
+    fn tail<'a>(
+        &'a self,
+        execution: ExecutionId,
+        plugin: &'a Name,
+        last: usize,
+    ) -> BoxFuture<'a, std::io::Result<Vec<LogLine>>> {
+        Box::pin(async move {
+            let (mut after, mut kept) = (0, VecDeque::new());
+            loop {
+                let (lines, next) = self.read(execution, after, TAIL_PAGE).await?;
+                if next == after {
+                    return Ok(kept.into());
+                }
+                kept.extend(lines.into_iter().filter(|line| line.plugin == *plugin));
+                kept.drain(..kept.len().saturating_sub(last));
+                after = next;
+            }
+        })
+    }
 }

@@ -1,5 +1,6 @@
 //! The plugin host: runs the programs of one attempt of a step and tells how they ended.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use super::BoxFuture;
 use crate::domain::ids::{ExecutionId, Name};
 use crate::domain::outcome::{AttemptReport, Cause};
 use crate::domain::plugin::Manifest;
+use crate::domain::problem::Problems;
 use crate::domain::secret::SecretPlace;
 
 /// Everything a host needs to run one attempt.
@@ -64,6 +66,8 @@ pub enum HostEvent {
         /// Its process id.
         pid: u32,
     },
+    /// Every program has ended; what they left is being removed.
+    CleaningUp,
     /// The last program reached this bookmark, in order. Never `null` or an empty object.
     State(Value),
 }
@@ -100,6 +104,15 @@ impl Progress {
     }
 }
 
+/// What a node found when it looked whether it could run a plugin.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Examination {
+    /// What stands in the way, by the manifest's fields.
+    pub problems: Problems,
+    /// Granted paths that lead elsewhere by symbolic links, and where to.
+    pub elsewhere: BTreeMap<String, String>,
+}
+
 /// Runs programs.
 pub trait PluginHost: Send + Sync + 'static {
     /// Runs one attempt to its end; returns only when everything it started is proven gone. Cancelling `stop` ends
@@ -116,4 +129,8 @@ pub trait PluginHost: Send + Sync + 'static {
     /// Makes sure that the plugin's program and environment are there, building the environment when it is not.
     /// The text is a person's sentence with the cure.
     fn prepare<'a>(&'a self, manifest: &'a Manifest) -> BoxFuture<'a, Result<(), Cause>>;
+
+    /// Looks whether this node could run the plugin: its paths, limits and program, as far as that shows without
+    /// executing it. An environment is not built for that.
+    fn examine<'a>(&'a self, manifest: &'a Manifest) -> BoxFuture<'a, Examination>;
 }

@@ -15,8 +15,8 @@ use crate::domain::aggregate::{Aggregate, Rejection};
 use crate::domain::execution::Execution;
 use crate::domain::ids::{CorrelationId, ExecutionId, Name, StreamId};
 use crate::domain::outcome::{Cause, CauseKind, Usage};
-use crate::domain::plugin::{AttemptId, Manifest, Plugin, PluginCommand};
-use crate::limits::WAIT_POLL;
+use crate::domain::plugin::{AttemptId, Granted, Manifest, Plugin, PluginCommand};
+use crate::limits::{LOG_TAIL_LINES, WAIT_POLL};
 use crate::ports::plugin_host::AttemptEnd;
 
 impl Work {
@@ -55,10 +55,15 @@ impl Work {
                     continue;
                 }
             };
+            let granted = match &state.manifest {
+                Some(manifest) => self.granted(manifest)?,
+                None => Granted::default(),
+            };
             let command = PluginCommand::Admit {
                 attempt: self.attempt_id(),
                 programs,
                 incarnation: self.services.incarnation,
+                granted,
             };
             match self.guarded(&self.services.plugins, &stream, command).await {
                 Ok(()) => return state.manifest.clone().ok_or_else(|| self.unknown_plugin(plugin)),
@@ -71,6 +76,25 @@ impl Work {
                     return Err(Hindrance::Cause(Cause::new(CauseKind::StartFailed, why.to_string())));
                 }
                 Err(error) => self.pause(stop, Some(&mut changes), error.to_string()).await?,
+            }
+        }
+    }
+
+    /// What the manifest asks for, if all of it is granted here: a program with less would fail in ways that nobody
+    /// understands. It was granted when the plugin was registered, but the policy may have changed, or be another
+    /// node's.
+    fn granted(&self, manifest: &Manifest) -> Result<Granted, Hindrance> {
+        let judgement = self.services.policy.judge(manifest);
+        match judgement.denied.0.first() {
+            None => Ok(judgement.granted),
+            Some(first) => {
+                let (plugin, field, message) = (&manifest.name, &first.field, &first.message);
+                let cause = Cause::new(
+                    CauseKind::SandboxDenied,
+                    format!("{plugin} was not started: {field}: {message}"),
+                );
+                let denials = serde_json::json!({"plugin": plugin, "denials": judgement.denied});
+                Err(Hindrance::Cause(cause.with_detail(denials)))
             }
         }
     }
@@ -167,6 +191,19 @@ impl Permits {
         }
     }
 
+    /// What a program that crashed said last. Without it the end is recorded all the same.
+    async fn log_tail(&self, plugin: &Name) -> Vec<String> {
+        let lines = self.services.logs.tail(self.attempt.execution, plugin, LOG_TAIL_LINES).await;
+        match lines {
+            Ok(lines) => lines.into_iter().map(|line| line.text).collect(),
+            Err(error) => {
+                let execution = self.attempt.execution;
+                tracing::warn!(%execution, %plugin, %error, "the log of a crashed program cannot be read");
+                Vec::new()
+            }
+        }
+    }
+
     /// Records that everything started of a plugin is gone. Tried until it is stored: a permit must not leak.
     async fn give_back(&self, plugin: &Name, end: &AttemptEnd) {
         let of_it = || end.report.programs.iter().filter(|p| p.plugin == *plugin);
@@ -178,11 +215,13 @@ impl Permits {
         let own = of_it().find_map(|p| p.cause.clone());
         // without a program of its own to blame, an attempt that failed before the start is nobody's crash
         let cause = own.or_else(|| end.cause.clone().filter(|_| of_it().all(|p| p.pid.is_none())));
+        let crashed = cause.as_ref().is_some_and(|cause| cause.kind.opens_circuit());
         let command = PluginCommand::Complete {
             attempt: self.attempt.clone(),
             incarnation: self.services.incarnation,
             cause,
             usage,
+            log_tail: if crashed { self.log_tail(plugin).await } else { Vec::new() },
         };
         let stream = StreamId::plugin(plugin);
         let request = InternalRequest::of(self.correlation_id);

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use dashmap::DashMap;
 
+use super::views::Phase;
 use crate::domain::ids::{ExecutionId, Name};
 use crate::ports::plugin_host::Progress;
 
@@ -16,6 +17,7 @@ pub struct LiveAttempt {
     pub progress: Arc<Progress>,
     programs: Mutex<Vec<(Name, Option<u32>)>>,
     waiting_for: Mutex<Option<String>>,
+    phase: Mutex<Phase>,
 }
 
 impl LiveAttempt {
@@ -30,6 +32,18 @@ impl LiveAttempt {
         if let Some((_, slot)) = lock(&self.programs).get_mut(program) {
             *slot = Some(pid);
         }
+        self.enter(Phase::Executing);
+    }
+
+    /// Says where it is now.
+    pub fn enter(&self, phase: Phase) {
+        *lock(&self.phase) = phase;
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        *lock(&self.phase)
     }
 
     /// Its programs, with their process ids as far as they were started.

@@ -22,6 +22,7 @@ use super::services::Services;
 use super::subscription::Subscriptions;
 use super::supervisor::SupervisorHandle;
 use crate::domain::ids::{Incarnation, StreamId};
+use crate::domain::plugin::Policy;
 use crate::limits::{PASSIVATE_AFTER, PASSIVATE_SWEEP, REPLAYS};
 use crate::ports::event_store::StoreError;
 use crate::ports::{
@@ -47,6 +48,8 @@ pub struct Ports {
     pub host: Arc<dyn PluginHost>,
     /// Keeps what programs say.
     pub logs: Arc<dyn LogStore>,
+    /// What plugins may be granted here.
+    pub policy: Arc<Policy>,
     /// What the log is sealed with.
     pub integrity: IntegrityPorts,
     /// The time of day.
@@ -118,7 +121,8 @@ impl Node {
     /// # Errors
     /// When the store cannot be read or written.
     pub async fn start(name: &str, ports: Ports) -> Result<Self, StartError> {
-        let Ports { store, read_models, snapshots, subscriptions, host, logs, integrity, clock, ids } = ports;
+        let Ports { store, read_models, snapshots, subscriptions, host, logs, policy, integrity, clock, ids } =
+            ports;
         let epochs = store.claim_all(name).await?;
         let head = store.head().await?;
         let inspector = Inspector::new(name);
@@ -147,6 +151,7 @@ impl Node {
             incarnation: Incarnation(ids.uuid()),
             host,
             logs,
+            policy,
             inspector,
             live: Arc::new(Live::default()),
             sealer,

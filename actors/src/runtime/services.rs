@@ -18,7 +18,7 @@ use crate::domain::event::Origin;
 use crate::domain::execution::Execution;
 use crate::domain::ids::{CommandId, CorrelationId, Incarnation, Name, StreamId, Version};
 use crate::domain::pipeline::Pipeline;
-use crate::domain::plugin::Plugin;
+use crate::domain::plugin::{Plugin, Policy};
 use crate::ports::{LogStore, PluginHost};
 
 /// Everything the runtime's actors work with. One a node.
@@ -33,6 +33,8 @@ pub struct Services {
     pub host: Arc<dyn PluginHost>,
     /// Keeps what they say.
     pub logs: Arc<dyn LogStore>,
+    /// What plugins may be granted here.
+    pub policy: Arc<Policy>,
     /// All actors, to look at.
     pub inspector: Inspector,
     /// What runs now.

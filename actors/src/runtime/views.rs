@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::domain::ids::{CorrelationId, EventId, ExecutionId, Name, Position, StreamId, Version};
 use crate::domain::outcome::{Cause, ProgramReport, StreamCounts, Waits};
+use crate::domain::plugin::Quarantine;
 use crate::domain::projection::{AuditedEvent, Bucket};
 
 /// A page of a list.
@@ -117,6 +118,8 @@ pub struct PluginView {
     pub executions: ExecutionCounts,
     /// Why its last failed execution failed.
     pub last_error: Option<Cause>,
+    /// Why nothing of it is started, while it is quarantined.
+    pub quarantine: Option<Quarantine>,
     /// When it last changed.
     pub updated_at: Option<Timestamp>,
 }
@@ -202,6 +205,9 @@ pub struct AttemptView {
     pub number: u32,
     /// `running`, `completed`, `failed`, `cancelled`.
     pub status: &'static str,
+    /// `initialising`, `executing` or `cleaning_up`, while it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
     /// Why it did not complete.
     pub cause: Option<Cause>,
     /// When it began.
@@ -224,6 +230,19 @@ pub struct AttemptView {
     /// The object that a `command` or `flexcore` program wrote as its result.
     #[serde(skip_serializing_if = "Value::is_null")]
     pub result: Value,
+}
+
+/// Where an attempt that runs is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Permits, environments, sandboxes: nothing of its programs runs yet.
+    #[default]
+    Initialising,
+    /// Its programs run.
+    Executing,
+    /// They have ended; what they left is removed and recorded.
+    CleaningUp,
 }
 
 /// An event.

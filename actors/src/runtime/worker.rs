@@ -12,6 +12,7 @@ use super::aggregate::SubmitError;
 use super::bookmark::{BookmarkWriter, Found};
 use super::live::LiveAttempt;
 use super::services::Services;
+use super::views::Phase;
 use crate::domain::aggregate::Rejection;
 use crate::domain::execution::Execution;
 use crate::domain::ids::{CorrelationId, ExecutionId, Name, StreamId};
@@ -82,6 +83,7 @@ impl Work {
             }
         };
         self.live.wait_for(None);
+        self.live.enter(Phase::CleaningUp);
         self.permits(admitted).give_back_all(&end).await;
         end
     }
@@ -264,6 +266,7 @@ impl Work {
                 self.services.live.programs.fetch_add(1, Relaxed);
                 self.live.started(program, pid);
             }
+            HostEvent::CleaningUp => self.live.enter(Phase::CleaningUp),
             HostEvent::State(state) => {
                 if let Some(writer) = writer {
                     writer.reached(state);

@@ -11,6 +11,7 @@ mod history;
 mod merkle;
 mod pipeline;
 mod plugin;
+mod policy;
 
 use flexcore_actors::domain::ids::{ExecutionId, Name};
 use flexcore_actors::domain::outcome::{Cause, CauseKind};

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use flexcore_actors::domain::ids::Incarnation;
 use flexcore_actors::domain::outcome::Usage;
 use flexcore_actors::domain::plugin::{
-    AttemptId, Manifest, Plugin, PluginCommand, PluginEvent, Status, read_manifest,
+    AttemptId, Granted, Manifest, Plugin, PluginCommand, PluginEvent, Policy, Status, read_manifest,
 };
 use flexcore_actors::limits::CIRCUIT_FAILURES;
 use proptest::prelude::*;
@@ -42,6 +42,15 @@ fn life() -> impl Strategy<Value = Incarnation> {
     (1..4_u128).prop_map(|n| Incarnation(uuid::Uuid::from_u128(n)))
 }
 
+/// What some manifest is granted: at times not the one that is registered.
+fn granted() -> impl Strategy<Value = Granted> {
+    manifest().prop_map(|manifest| Policy::default().judge(&manifest).granted)
+}
+
+fn registration() -> impl Strategy<Value = (Box<Manifest>, Granted)> {
+    manifest().prop_map(|manifest| (Box::new(manifest.clone()), Policy::default().judge(&manifest).granted))
+}
+
 fn command() -> impl Strategy<Value = PluginCommand> {
     let usage = any::<(u64, u64, u64)>().prop_map(|(wall_ms, cpu_ms, peak_memory_bytes)| Usage {
         wall_ms,
@@ -49,14 +58,15 @@ fn command() -> impl Strategy<Value = PluginCommand> {
         peak_memory_bytes,
     });
     prop_oneof![
-        1 => manifest().prop_map(|m| PluginCommand::Register(Box::new(m))),
-        4 => manifest().prop_map(|m| PluginCommand::Revise(Box::new(m))),
+        1 => registration().prop_map(|(m, granted)| PluginCommand::Register(m, granted)),
+        4 => registration().prop_map(|(m, granted)| PluginCommand::Revise(m, granted)),
         8 => select(vec![PluginCommand::Enable, PluginCommand::Enable, PluginCommand::Disable, PluginCommand::Release]),
         1 => Just(PluginCommand::Retire),
-        40 => (attempt(), 0..4_u32, life())
-            .prop_map(|(attempt, programs, incarnation)| PluginCommand::Admit { attempt, programs, incarnation }),
+        40 => (attempt(), 0..4_u32, life(), granted()).prop_map(|(attempt, programs, incarnation, granted)| {
+            PluginCommand::Admit { attempt, programs, incarnation, granted }
+        }),
         40 => (attempt(), life(), crate::end(), usage).prop_map(|(attempt, incarnation, cause, usage)| {
-            PluginCommand::Complete { attempt, incarnation, cause, usage }
+            PluginCommand::Complete { attempt, incarnation, cause, usage, log_tail: vec!["é".to_owned(); 3] }
         }),
         3 => life().prop_map(|survivor| PluginCommand::LoseOthers { survivor }),
     ]
@@ -108,9 +118,9 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn any_sequence_keeps_the_invariants(first in manifest(), commands in prop::collection::vec(command(), 1..3 * COMMANDS)) {
+    fn any_sequence_keeps_the_invariants((first, granted) in registration(), commands in prop::collection::vec(command(), 1..3 * COMMANDS)) {
         let mut history = History::<Plugin>::new();
-        history.submit(PluginCommand::Register(Box::new(first))).unwrap();
+        history.submit(PluginCommand::Register(first, granted)).unwrap();
         for command in commands {
             let before = history.state.clone();
             match history.submit(command) {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use flexcore_actors::domain::outcome::{AttemptReport, Cause, CauseKind, ProgramReport, StreamCounts, Usage};
 use flexcore_actors::domain::plugin::Manifest;
-use flexcore_actors::ports::plugin_host::{AttemptEnd, HostEvent, PipeSpec, Progress};
+use flexcore_actors::ports::plugin_host::{AttemptEnd, Examination, HostEvent, PipeSpec, Progress};
 use flexcore_actors::ports::{BoxFuture, PluginHost};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -48,6 +48,10 @@ impl PluginHost for ScriptedHost {
 
     fn prepare<'a>(&'a self, _: &'a Manifest) -> BoxFuture<'a, Result<(), Cause>> {
         Box::pin(async { Ok(()) })
+    }
+
+    fn examine<'a>(&'a self, _: &'a Manifest) -> BoxFuture<'a, Examination> {
+        Box::pin(async { Examination::default() })
     }
 }
 

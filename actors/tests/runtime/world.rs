@@ -95,7 +95,7 @@ impl World {
         let integrity = integrity_ports(Arc::clone(&edge));
         // empty in each life: what a subscription did before its checkpoint was lost comes again
         let subscriptions = Arc::new(MemorySubscriptions::new(Arc::clone(&clock)));
-        let programs = Arc::clone(&host) as _;
+        let (programs, policy) = (Arc::clone(&host) as _, Arc::default());
         let ports = Ports {
             store: edge,
             read_models,
@@ -103,6 +103,7 @@ impl World {
             subscriptions,
             host: programs,
             logs,
+            policy,
             integrity,
             clock,
             ids,

@@ -68,6 +68,20 @@ async fn it_is_stopped_and_timed() {
 }
 
 #[tokio::test]
+async fn its_clean_up_is_the_last_that_is_told() {
+    let bench = Bench::new();
+    let told = std::sync::Mutex::new(Vec::new());
+    let note = |event: &HostEvent| {
+        told.lock().unwrap().push(std::mem::discriminant(event));
+        false
+    };
+    bench.run_until(step(vec![sh("exit 0")]), CancellationToken::new(), note).await;
+    let started = HostEvent::Started { program: 0, pid: 1 };
+    let expected = [started, HostEvent::CleaningUp].map(|event| std::mem::discriminant(&event));
+    assert_eq!(told.into_inner().unwrap(), expected);
+}
+
+#[tokio::test]
 async fn what_cannot_be_passed_is_said_before_the_start() {
     let bench = Bench::new();
     let mut large = sh(":");

@@ -7,20 +7,21 @@ use super::events::{
     PluginQuarantined, PluginRegistered, PluginReleased, PluginRetired, PluginRevised,
 };
 use super::manifest::Manifest;
-use super::state::{Plugin, Status};
+use super::policy::Granted;
+use super::state::{Permit, Plugin, Status};
 use crate::domain::aggregate::{Aggregate, Answer, Decision, Recorded, Rejection};
 use crate::domain::codec::Encoded;
 use crate::domain::ids::{Category, ExecutionId, Incarnation, StreamId};
 use crate::domain::outcome::{Cause, CauseKind, Usage};
-use crate::limits::CIRCUIT_FAILURES;
+use crate::limits::{CIRCUIT_FAILURES, LOG_TAIL_CHARS, LOG_TAIL_LINES};
 
 /// What a plugin can be asked to do.
 #[derive(Debug, Clone, PartialEq)]
 pub enum PluginCommand {
-    /// Make it known, and allow its execution.
-    Register(Box<Manifest>),
-    /// Replace its manifest.
-    Revise(Box<Manifest>),
+    /// Make it known with what it is granted, and allow its execution.
+    Register(Box<Manifest>, Granted),
+    /// Replace its manifest, and what it is granted.
+    Revise(Box<Manifest>, Granted),
     /// Allow its execution.
     Enable,
     /// Refuse its execution for now.
@@ -44,6 +45,8 @@ pub enum PluginCommand {
         programs: u32,
         /// The life of the node that will run them.
         incarnation: Incarnation,
+        /// What they are granted.
+        granted: Granted,
     },
     /// Everything started for an attempt is gone.
     Complete {
@@ -55,6 +58,8 @@ pub enum PluginCommand {
         cause: Option<Cause>,
         /// What it used.
         usage: Usage,
+        /// The last lines that it logged, when it crashed.
+        log_tail: Vec<String>,
     },
     /// Nodes other than this one are gone: what they ran is lost.
     LoseOthers {
@@ -67,25 +72,25 @@ impl Aggregate for Plugin {
     type Command = PluginCommand;
     type Event = PluginEvent;
     const CATEGORY: Category = Category::Plugin;
-    const SHAPE: u32 = 1;
+    const SHAPE: u32 = 2;
 
     fn decide(&self, command: PluginCommand, now: Timestamp) -> Result<Decision<PluginEvent>, Rejection> {
         let Some(manifest) = &self.manifest else {
             return match command {
-                PluginCommand::Register(manifest) => Ok(Decision::events(vec![
-                    PluginRegistered { manifest: *manifest }.into(),
+                PluginCommand::Register(manifest, granted) => Ok(Decision::events(vec![
+                    PluginRegistered { manifest: *manifest, granted }.into(),
                     PluginEnabled {}.into(),
                 ])),
                 _ => Err(Rejection::NotFound),
             };
         };
         match command {
-            PluginCommand::Register(_) => Err(self.already_known(manifest)),
-            PluginCommand::Revise(new) if self.status != Status::Retired && *new == *manifest => {
+            PluginCommand::Register(..) => Err(self.already_known(manifest)),
+            PluginCommand::Revise(new, _) if self.status != Status::Retired && *new == *manifest => {
                 Ok(Decision::nothing())
             }
-            PluginCommand::Revise(new) => {
-                self.unless_retired(manifest, PluginRevised { manifest: *new }.into())
+            PluginCommand::Revise(new, granted) => {
+                self.unless_retired(manifest, PluginRevised { manifest: *new, granted }.into())
             }
             PluginCommand::Enable if self.status == Status::Enabled => Ok(Decision::nothing()),
             PluginCommand::Enable => self.unless_retired(manifest, PluginEnabled {}.into()),
@@ -96,11 +101,12 @@ impl Aggregate for Plugin {
             PluginCommand::Release if self.quarantined.is_none() => Ok(Decision::nothing()),
             PluginCommand::Release => Ok(Decision::events(vec![PluginReleased {}.into()])),
             PluginCommand::Execute { execution, queued } => self.execute(manifest, execution, queued, now),
-            PluginCommand::Admit { attempt, programs, incarnation } => {
-                self.admit(manifest, attempt, programs, incarnation, now)
+            PluginCommand::Admit { attempt, programs, incarnation, granted } => {
+                self.admit(manifest, attempt, Permit { programs, incarnation }, granted, now)
             }
-            PluginCommand::Complete { attempt, incarnation, cause, usage } => {
-                self.complete(manifest, attempt, incarnation, cause, usage, now)
+            PluginCommand::Complete { attempt, incarnation, cause, usage, log_tail } => {
+                let completed = PluginExecutionCompleted { attempt, cause, usage };
+                self.complete(manifest, completed, incarnation, log_tail, now)
             }
             PluginCommand::LoseOthers { survivor } => Ok(self.lose_others(manifest, survivor)),
         }
@@ -166,8 +172,8 @@ impl Plugin {
         &self,
         manifest: &Manifest,
         attempt: AttemptId,
-        programs: u32,
-        incarnation: Incarnation,
+        Permit { programs, incarnation }: Permit,
+        granted: Granted,
         now: Timestamp,
     ) -> Result<Decision<PluginEvent>, Rejection> {
         match self.running.get(&attempt) {
@@ -183,8 +189,8 @@ impl Plugin {
                 "the step needs {programs} programs of plugin {name} at once, whose concurrency is {limit}: raise it"
             )));
         }
-        if let Some(cause) = &self.quarantined {
-            let why = &cause.message;
+        if let Some(quarantine) = &self.quarantined {
+            let why = &quarantine.cause.message;
             return Err(Rejection::Wait(format!(
                 "plugin {name} is quarantined ({why}): an operator has to release it"
             )));
@@ -195,12 +201,17 @@ impl Plugin {
                 manifest.concurrency
             )));
         }
+        if granted.capabilities != manifest.capabilities {
+            // judged by a manifest of before: whoever asks judges again
+            return Err(Rejection::Wait(format!("plugin {name} was revised meanwhile")));
+        }
         let started = PluginExecutionStarted {
             attempt,
             programs,
             incarnation,
             plugin_version: manifest.version.clone(),
-            capabilities: manifest.capabilities.clone(),
+            capabilities: granted.capabilities,
+            policy: granted.policy,
         };
         let mut decision = Decision::events(vec![started.into()]);
         decision.wakeups = vec![(StreamId::plugin(name), Some(now))];
@@ -210,26 +221,26 @@ impl Plugin {
     fn complete(
         &self,
         manifest: &Manifest,
-        attempt: AttemptId,
+        completed: PluginExecutionCompleted,
         incarnation: Incarnation,
-        cause: Option<Cause>,
-        usage: Usage,
+        log_tail: Vec<String>,
         now: Timestamp,
     ) -> Result<Decision<PluginEvent>, Rejection> {
-        match self.running.get(&attempt) {
+        match self.running.get(&completed.attempt) {
             None => return Ok(Decision::nothing()),
             Some(permit) if permit.incarnation != incarnation => {
-                return Err(given_away(&attempt));
+                return Err(given_away(&completed.attempt));
             }
             Some(_) => {}
         }
         let failures = self.recent_crashes(now) + 1;
         let opens = self.quarantined.is_none() && failures >= CIRCUIT_FAILURES;
-        let crash = cause.clone().filter(|cause| cause.kind.opens_circuit() && opens);
-        let mut decision = Decision::events(vec![PluginExecutionCompleted { attempt, cause, usage }.into()]);
+        let crash = completed.cause.clone().filter(|cause| cause.kind.opens_circuit() && opens);
+        let mut decision = Decision::events(vec![completed.into()]);
         if let Some(cause) = crash {
             let failures = u32::try_from(failures).unwrap_or(u32::MAX);
-            decision.events.push(PluginQuarantined { cause, failures }.into());
+            let log_tail = last_lines(log_tail);
+            decision.events.push(PluginQuarantined { cause, failures, log_tail }.into());
         }
         if self.running.len() == 1 {
             decision.wakeups = vec![(StreamId::plugin(&manifest.name), None)];
@@ -257,6 +268,18 @@ impl Plugin {
         }
         decision
     }
+}
+
+/// As much of a log as an event may hold.
+fn last_lines(mut lines: Vec<String>) -> Vec<String> {
+    lines.drain(..lines.len().saturating_sub(LOG_TAIL_LINES));
+    for line in &mut lines {
+        if let Some((end, _)) = line.char_indices().nth(LOG_TAIL_CHARS) {
+            line.truncate(end);
+            line.push('…');
+        }
+    }
+    lines
 }
 
 /// **S8:** an attempt runs in the one life of a node that was admitted to it.

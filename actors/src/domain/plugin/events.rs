@@ -1,8 +1,11 @@
 //! What happens to a plugin. Payloads are immutable contracts: a changed shape is a new schema version.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 
-use super::manifest::{Capabilities, Manifest};
+use super::capabilities::Capabilities;
+use super::manifest::Manifest;
+use super::policy::Granted;
 use crate::domain::codec::event_set;
 use crate::domain::ids::{ExecutionId, Incarnation, Name};
 use crate::domain::outcome::{Cause, Usage};
@@ -12,6 +15,8 @@ use crate::domain::outcome::{Cause, Usage};
 pub struct PluginRegistered {
     /// What it is.
     pub manifest: Manifest,
+    /// What it is granted.
+    pub granted: Granted,
 }
 
 /// Its manifest changed.
@@ -19,6 +24,8 @@ pub struct PluginRegistered {
 pub struct PluginRevised {
     /// What it is now.
     pub manifest: Manifest,
+    /// What it is granted now.
+    pub granted: Granted,
 }
 
 /// It may be executed.
@@ -58,6 +65,8 @@ pub struct PluginExecutionStarted {
     pub plugin_version: String,
     /// What it was granted.
     pub capabilities: Capabilities,
+    /// The digest of the policy that allowed it; absent where there was none.
+    pub policy: Option<String>,
 }
 
 /// Everything it started for an attempt is gone.
@@ -79,6 +88,8 @@ pub struct PluginQuarantined {
     pub cause: Cause,
     /// How many crashes were counted.
     pub failures: u32,
+    /// The last lines that it logged before the last of them.
+    pub log_tail: Vec<String>,
 }
 
 /// An operator closed its circuit.
@@ -88,14 +99,44 @@ pub struct PluginReleased {}
 event_set! {
     /// What can happen to a plugin.
     PluginEvent {
-        PluginRegistered = 1,
-        PluginRevised = 1,
+        PluginRegistered = 2 from [registered_with_grants],
+        PluginRevised = 2 from [registered_with_grants],
         PluginEnabled = 1,
         PluginDisabled = 1,
         PluginRetired = 1,
-        PluginExecutionStarted = 1,
+        PluginExecutionStarted = 2 from [started_under_a_policy],
         PluginExecutionCompleted = 1,
-        PluginQuarantined = 1,
+        PluginQuarantined = 2 from [quarantined_without_a_log],
         PluginReleased = 1,
+    }
+}
+
+/// Version 1 knew no policy: what the manifest asked for was granted. It knew neither secrets nor calls.
+fn registered_with_grants(fields: &mut Map<String, Value>) {
+    let Some(manifest) = fields.get_mut("manifest").and_then(Value::as_object_mut) else { return };
+    let capabilities = manifest.entry("capabilities").or_insert_with(|| Value::Object(Map::new()));
+    if let Some(capabilities) = capabilities.as_object_mut() {
+        without_secrets_and_calls(capabilities);
+    }
+    let granted = json!({"capabilities": capabilities, "policy": null});
+    fields.insert("granted".to_owned(), granted);
+}
+
+/// Version 1 knew no policy, and neither secrets nor calls.
+fn started_under_a_policy(fields: &mut Map<String, Value>) {
+    if let Some(capabilities) = fields.get_mut("capabilities").and_then(Value::as_object_mut) {
+        without_secrets_and_calls(capabilities);
+    }
+    fields.insert("policy".to_owned(), Value::Null);
+}
+
+/// Version 1 kept no log.
+fn quarantined_without_a_log(fields: &mut Map<String, Value>) {
+    fields.insert("log_tail".to_owned(), json!([]));
+}
+
+fn without_secrets_and_calls(capabilities: &mut Map<String, Value>) {
+    for key in ["secrets", "api"] {
+        capabilities.entry(key).or_insert_with(|| json!([]));
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::capabilities::Capabilities;
 use crate::domain::ids::Name;
 use crate::domain::quantity::{Bytes, bytes_text, optional_duration_text};
 
@@ -82,25 +83,6 @@ pub struct PythonEnvironment {
     pub requirements: Vec<String>,
     /// `default` for the machine's configured index.
     pub index: String,
-}
-
-/// What a plugin may touch; nothing unless listed.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Capabilities {
-    /// Paths it may read.
-    pub read: Vec<String>,
-    /// Paths it may write.
-    pub write: Vec<String>,
-    /// `host:port` pairs it may connect to.
-    pub connect: Vec<String>,
-    /// Names of the secrets it is given.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub secrets: Vec<String>,
-    /// Names of the daemon's environment variables it is given, and of those secrets that it is given as such.
-    pub env: Vec<String>,
-    /// Whether it may start processes.
-    pub subprocess: bool,
 }
 
 /// How much one execution may use.

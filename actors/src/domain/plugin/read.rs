@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::capabilities::read_capabilities;
 use super::manifest::{
-    Capabilities, DEFAULT_CONCURRENCY, Environment, Limits, Manifest, PluginType, Protocol, PythonEnvironment,
+    DEFAULT_CONCURRENCY, Environment, Limits, Manifest, PluginType, Protocol, PythonEnvironment,
 };
 use crate::domain::ids::Name;
 use crate::domain::problem::Problems;
 use crate::domain::quantity::Bytes;
 use crate::domain::reader::Object;
-use crate::domain::secret::SecretName;
 
 /// Reads `value` (`kind: Plugin`).
 ///
@@ -137,62 +137,6 @@ fn read_schema(object: &mut Object<'_>) -> Value {
     schema.clone()
 }
 
-fn read_capabilities(object: &mut Object<'_>) -> Capabilities {
-    let Some(mut grants) = object.object("capabilities") else { return Capabilities::default() };
-    let capabilities = Capabilities {
-        read: grants.texts("read"),
-        write: grants.texts("write"),
-        connect: grants.texts("connect"),
-        secrets: grants.texts("secrets"),
-        env: grants.texts("env"),
-        subprocess: grants.boolean("subprocess").unwrap_or_default(),
-    };
-    for (key, paths) in [("read", &capabilities.read), ("write", &capabilities.write)] {
-        for path in paths {
-            let absolute = path.starts_with('/') || path.starts_with("${workdir}/") || path == "${workdir}";
-            if !absolute || path.split('/').any(|part| part == "..") {
-                grants.problem(
-                    key,
-                    format!("{path:?} is not an absolute path: begin with / or ${{workdir}}/, without .."),
-                );
-            }
-        }
-    }
-    for pair in &capabilities.connect {
-        if !is_host_port(pair) {
-            grants.problem(
-                "connect",
-                format!("{pair:?} is not host:port: name one host and one port, such as db.internal:5432"),
-            );
-        }
-    }
-    for name in &capabilities.env {
-        let valid = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') && !name.is_empty();
-        if !valid || name.as_bytes()[0].is_ascii_digit() {
-            grants.problem("env", format!("{name:?} is not the name of an environment variable"));
-        }
-    }
-    for name in &capabilities.secrets {
-        if let Err(invalid) = SecretName::new(name) {
-            grants.problem("secrets", invalid.to_string());
-        }
-    }
-    if !grants.list("api").is_empty() {
-        grants.problem("api", "api is not supported yet: it comes with the sandbox; remove the entries");
-    }
-    grants.finish();
-    capabilities
-}
-
-fn is_host_port(pair: &str) -> bool {
-    let Some((host, port)) = pair.rsplit_once(':') else { return false };
-    let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
-    let host_ok = !host.is_empty()
-        && host.len() <= 253
-        && host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:_".contains(&b));
-    host_ok && port.parse::<u16>().is_ok_and(|p| p > 0)
-}
-
 fn read_limits(object: &mut Object<'_>) -> Limits {
     let mut limits = Limits::default();
     let Some(mut keys) = object.object("limits") else { return limits };
@@ -219,6 +163,9 @@ fn read_limits(object: &mut Object<'_>) -> Limits {
     limits.processes = keys.integer("processes", 1..=100_000).map_or(limits.processes, small);
     limits.open_files = keys.integer("open_files", 8..=1_048_576).map_or(limits.open_files, small);
     limits.file_size = keys.bytes("file_size");
+    if limits.file_size == Some(Bytes(0)) {
+        keys.problem("file_size", "0 would let it write nothing: leave it out, or grant no path to write");
+    }
     for (key, place) in [("cpu_time", &mut limits.cpu_time), ("wall_time", &mut limits.wall_time)] {
         *place = keys.duration(key);
         if place.is_some_and(|d| d < Duration::from_secs(1)) {
@@ -276,11 +223,13 @@ mod tests {
             "protocol",
             "command",
             "comand",
-            "capabilities.read",
-            "capabilities.connect",
-            "capabilities.env",
-            "capabilities.secrets",
-            "capabilities.api",
+            "capabilities.read[0]",
+            "capabilities.connect[0]",
+            "capabilities.connect[1]",
+            "capabilities.connect[2]",
+            "capabilities.env[0]",
+            "capabilities.secrets[0]",
+            "capabilities.api[0]",
             "capabilities.root",
             "limits.memory",
             "limits.cpus",

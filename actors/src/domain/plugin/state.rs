@@ -26,8 +26,8 @@ pub struct Plugin {
     pub running: BTreeMap<AttemptId, Permit>,
     /// When recent crashes happened, without a success since; those older than the window are dropped.
     pub crashes: Vec<Timestamp>,
-    /// Why its circuit is open.
-    pub quarantined: Option<Cause>,
+    /// Why its circuit is open, while it is.
+    pub quarantined: Option<Quarantine>,
     /// Attempts it was admitted to.
     pub total: u64,
     /// Attempts that ended well.
@@ -68,6 +68,19 @@ impl Status {
             Self::Retired => "retired",
         }
     }
+}
+
+/// An open circuit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quarantine {
+    /// The last of the crashes that opened it.
+    pub cause: Cause,
+    /// How many were counted.
+    pub failures: u32,
+    /// What the program logged last before that.
+    pub log_tail: Vec<String>,
+    /// Since when.
+    pub since: Timestamp,
 }
 
 /// What an attempt holds of a plugin.
@@ -120,7 +133,14 @@ impl Plugin {
                 self.running.remove(&e.attempt);
                 self.end(e.cause.as_ref(), recorded.at);
             }
-            PluginEvent::PluginQuarantined(e) => self.quarantined = Some(e.cause.clone()),
+            PluginEvent::PluginQuarantined(e) => {
+                self.quarantined = Some(Quarantine {
+                    cause: e.cause.clone(),
+                    failures: e.failures,
+                    log_tail: e.log_tail.clone(),
+                    since: recorded.at,
+                });
+            }
             PluginEvent::PluginReleased(_) => {
                 self.quarantined = None;
                 self.crashes.clear();

@@ -22,10 +22,25 @@ fn manifest(more: &Value) -> Manifest {
     read_manifest(&file).unwrap()
 }
 
+/// What a manifest asks for, granted without a policy.
+fn granted(manifest: &Manifest) -> Granted {
+    Policy::default().judge(manifest).granted
+}
+
+fn register(manifest: Manifest) -> PluginCommand {
+    let granted = granted(&manifest);
+    PluginCommand::Register(Box::new(manifest), granted)
+}
+
+fn revise(manifest: Manifest) -> PluginCommand {
+    let granted = granted(&manifest);
+    PluginCommand::Revise(Box::new(manifest), granted)
+}
+
 /// A registered plugin.
 fn registered(more: &Value) -> PluginStory {
     let mut story = Story::new();
-    story.does(PluginCommand::Register(Box::new(manifest(more))));
+    story.does(register(manifest(more)));
     story
 }
 
@@ -39,7 +54,8 @@ fn life(n: u128) -> Incarnation {
 }
 
 fn admit(n: u128, programs: u32) -> PluginCommand {
-    PluginCommand::Admit { attempt: attempt(n), programs, incarnation: life(1) }
+    let granted = granted(&manifest(&json!({})));
+    PluginCommand::Admit { attempt: attempt(n), programs, incarnation: life(1), granted }
 }
 
 fn cause(kind: CauseKind) -> Cause {
@@ -48,7 +64,13 @@ fn cause(kind: CauseKind) -> Cause {
 
 fn finish(n: u128, kind: Option<CauseKind>) -> PluginCommand {
     let usage = Usage { wall_ms: 7, cpu_ms: 5, peak_memory_bytes: 3 };
-    PluginCommand::Complete { attempt: attempt(n), incarnation: life(1), cause: kind.map(cause), usage }
+    PluginCommand::Complete {
+        attempt: attempt(n),
+        incarnation: life(1),
+        cause: kind.map(cause),
+        usage,
+        log_tail: vec!["a last word".to_owned()],
+    }
 }
 
 fn wrong_state(rejection: Rejection) -> String {

@@ -10,10 +10,11 @@ use super::{Accepted, Api, ApiError, CommandKind};
 use crate::domain::aggregate::Aggregate as _;
 use crate::domain::ids::{Name, StreamId};
 use crate::domain::pipeline::{Definition, PipelineCommand, read_leniently, validate};
-use crate::domain::plugin::{Manifest, Plugin, PluginCommand, Status, read_manifest};
+use crate::domain::plugin::{Granted, Judgement, Manifest, Plugin, PluginCommand, Status, read_manifest};
 use crate::domain::problem::Problems;
 use crate::domain::reader::nearest;
 use crate::ports::event_store::StreamOrder;
+use crate::ports::plugin_host::Examination;
 
 /// Plugins among which a misspelt name is looked for.
 const SUGGESTIONS: usize = 1_000;
@@ -26,7 +27,7 @@ impl Api {
     /// [`ApiError::Invalid`] with every problem.
     pub async fn check(&self, payload: &Value) -> Result<&'static str, ApiError> {
         if payload.get("kind").and_then(Value::as_str) == Some("Plugin") {
-            let manifest = read_manifest(payload).map_err(ApiError::Invalid)?;
+            let (manifest, _) = self.sound_manifest(payload, None).await?;
             let known = self.read_plugin(&manifest.name).await?;
             return Ok(action(known.manifest.as_ref(), &manifest));
         }
@@ -59,13 +60,32 @@ impl Api {
         id: &str,
         payload: &Value,
     ) -> Result<Accepted, ApiError> {
-        let manifest = read_manifest(&named(payload, id)?).map_err(ApiError::Invalid)?;
+        let (manifest, granted) = self.sound_manifest(payload, Some(id)).await?;
         let name = manifest.name.clone();
         let command = match kind {
-            CommandKind::RegisterPlugin => PluginCommand::Register(Box::new(manifest)),
-            _ => PluginCommand::Revise(Box::new(manifest)),
+            CommandKind::RegisterPlugin => PluginCommand::Register(Box::new(manifest), granted),
+            _ => PluginCommand::Revise(Box::new(manifest), granted),
         };
         self.plugin_command(request, name.as_str(), command).await
+    }
+
+    /// Reads a manifest and checks it against the operator's policy and what this node finds of it.
+    async fn sound_manifest(
+        &self,
+        payload: &Value,
+        id: Option<&str>,
+    ) -> Result<(Manifest, Granted), ApiError> {
+        let payload = named(payload, id.unwrap_or_default())?;
+        let manifest = read_manifest(&payload).map_err(ApiError::Invalid)?;
+        let policy = &self.services.policy;
+        let Judgement { granted, denied } = policy.judge(&manifest);
+        let Examination { mut problems, elsewhere } = self.services.host.examine(&manifest).await;
+        problems.add_later(denied);
+        if !elsewhere.is_empty() {
+            // what is granted is what the links lead to
+            problems.add_later(policy.judge(&led(&manifest, &elsewhere)).denied);
+        }
+        problems.into_result((manifest, granted)).map_err(ApiError::Invalid)
     }
 
     /// Reads a definition and checks it against the plugins it names.
@@ -111,6 +131,17 @@ impl Api {
         }
         Ok(similar)
     }
+}
+
+/// The manifest with the paths that some of its paths lead to.
+fn led(manifest: &Manifest, elsewhere: &BTreeMap<String, String>) -> Manifest {
+    let mut led = manifest.clone();
+    for path in led.capabilities.read.iter_mut().chain(&mut led.capabilities.write) {
+        if let Some(real) = elsewhere.get(path) {
+            path.clone_from(real);
+        }
+    }
+    led
 }
 
 /// The payload of a definition with its name: given in the path, in the payload, or the same in both.

@@ -78,6 +78,7 @@ pub(super) fn plugin(state: &Plugin, now: Timestamp) -> Option<PluginView> {
             running: state.running.len() as u64,
         },
         last_error: state.last_error.clone(),
+        quarantine: state.quarantined.clone(),
         updated_at: state.updated_at,
     })
 }
@@ -146,6 +147,7 @@ fn ended_attempt(attempt: &Attempt) -> AttemptView {
     };
     AttemptView {
         number: attempt.number,
+        phase: None,
         status,
         cause: attempt.cause.clone(),
         started_at: attempt.started_at,
@@ -173,6 +175,7 @@ fn running_attempt(attempt: &Attempt, live: &LiveAttempt) -> AttemptView {
     AttemptView {
         number: attempt.number,
         status: "running",
+        phase: Some(live.phase()),
         cause: None,
         started_at: attempt.started_at,
         ended_at: None,

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::*;
-use crate::limits::{CIRCUIT_FAILURES, CIRCUIT_WINDOW};
+use crate::domain::plugin::state::Quarantine;
+use crate::limits::{CIRCUIT_FAILURES, CIRCUIT_WINDOW, LOG_TAIL_CHARS, LOG_TAIL_LINES};
 
 /// Admits and ends one attempt.
 fn ends(story: &mut PluginStory, kind: Option<CauseKind>) -> Vec<PluginEvent> {
@@ -27,7 +28,12 @@ fn crashes_within_the_window_open_it() {
         assert_eq!(story.state.health(story.now), "backing_off");
         story.wait(CIRCUIT_WINDOW - Duration::from_millis(1));
         let events = ends(&mut story, Some(kind));
-        assert_eq!(events[1..], [PluginQuarantined { cause: cause(kind), failures: 5 }.into()]);
+        let log_tail = vec!["a last word".to_owned()];
+        let opened = PluginQuarantined { cause: cause(kind), failures: 5, log_tail: log_tail.clone() };
+        assert_eq!(events[1..], [opened.into()]);
+        let since = story.now;
+        let quarantine = Quarantine { cause: cause(kind), failures: 5, log_tail, since };
+        assert_eq!(story.state.quarantined, Some(quarantine));
         assert_eq!(story.state.health(story.now), "quarantined");
         let message = format!(
             "plugin copy is quarantined (copy ended with {}): an operator has to release it",
@@ -35,6 +41,23 @@ fn crashes_within_the_window_open_it() {
         );
         assert_eq!(waits(story.refuses(admit(2, 1))), message);
     }
+}
+
+#[test]
+fn of_a_log_as_much_is_kept_as_an_event_may_hold() {
+    let mut story = crashed(CIRCUIT_FAILURES - 1);
+    story.does(admit(1, 1));
+    let mut lines: Vec<String> = (0..LOG_TAIL_LINES).map(|n| format!("line {n}")).collect();
+    lines.push("é".repeat(LOG_TAIL_CHARS + 1));
+    let PluginCommand::Complete { attempt, incarnation, cause, usage, .. } =
+        finish(1, Some(CauseKind::Signal))
+    else {
+        unreachable!("it is made so")
+    };
+    story.does(PluginCommand::Complete { attempt, incarnation, cause, usage, log_tail: lines });
+    let kept = story.state.quarantined.unwrap().log_tail;
+    assert_eq!((kept.len(), kept[0].as_str()), (LOG_TAIL_LINES, "line 1"));
+    assert_eq!(kept.last().unwrap(), &format!("{}…", "é".repeat(LOG_TAIL_CHARS)));
 }
 
 #[test]

@@ -17,10 +17,6 @@ fn in_status(status: Status) -> PluginStory {
     story
 }
 
-fn revise(more: &Value) -> PluginCommand {
-    PluginCommand::Revise(Box::new(manifest(more)))
-}
-
 fn execute() -> PluginCommand {
     let queued = Encoded { kind: "ExecutionQueued", schema_version: 1, payload: vec![0x80].into() };
     PluginCommand::Execute { execution: execution(7), queued }
@@ -29,7 +25,7 @@ fn execute() -> PluginCommand {
 #[test]
 fn nothing_can_be_asked_of_a_plugin_that_does_not_exist() {
     for command in [
-        revise(&json!({})),
+        revise(manifest(&json!({}))),
         PluginCommand::Enable,
         PluginCommand::Disable,
         PluginCommand::Retire,
@@ -46,15 +42,17 @@ fn nothing_can_be_asked_of_a_plugin_that_does_not_exist() {
 #[test]
 fn a_plugin_is_registered_and_enabled_at_once() {
     let mut story = Story::<Plugin>::new();
-    let events = story.does(PluginCommand::Register(Box::new(manifest(&json!({})))));
-    assert_eq!(events, [PluginRegistered { manifest: manifest(&json!({})) }.into(), PluginEnabled {}.into()]);
+    let manifest = manifest(&json!({}));
+    let events = story.does(register(manifest.clone()));
+    let registered = PluginRegistered { granted: granted(&manifest), manifest };
+    assert_eq!(events, [registered.into(), PluginEnabled {}.into()]);
     assert_eq!((story.state.status, story.state.health(story.now)), (Status::Enabled, "healthy"));
 }
 
 #[test]
 fn a_name_is_given_once_and_stays_reserved() {
     for status in ALL {
-        let rejection = in_status(status).refuses(PluginCommand::Register(Box::new(manifest(&json!({})))));
+        let rejection = in_status(status).refuses(register(manifest(&json!({}))));
         let Rejection::Exists(message) = rejection else { panic!("{rejection:?}") };
         assert!(message.starts_with("plugin copy ") && message.contains("another name"), "{message}");
         assert_eq!(message.contains("retired"), status == Status::Retired, "{message}");
@@ -66,14 +64,15 @@ fn enable_disable_revise_and_retire_in_every_state() {
     let (enabled, disabled) = (PluginEvent::from(PluginEnabled {}), PluginEvent::from(PluginDisabled {}));
     let retired: PluginEvent = PluginRetired {}.into();
     let new = json!({"version": "2"});
-    let revised: PluginEvent = PluginRevised { manifest: manifest(&new) }.into();
+    let revised: PluginEvent =
+        PluginRevised { granted: granted(&manifest(&new)), manifest: manifest(&new) }.into();
     // for enabled, disabled, retired: the event, none because it is so already, or a refusal
     let table = [
         (PluginCommand::Enable, [Ok(None), Ok(Some(enabled)), Err(())]),
         (PluginCommand::Disable, [Ok(Some(disabled)), Ok(None), Err(())]),
         (PluginCommand::Retire, [Ok(Some(retired.clone())), Ok(Some(retired)), Ok(None)]),
-        (revise(&json!({})), [Ok(None), Ok(None), Err(())]),
-        (revise(&new), [Ok(Some(revised.clone())), Ok(Some(revised)), Err(())]),
+        (revise(manifest(&json!({}))), [Ok(None), Ok(None), Err(())]),
+        (revise(manifest(&new)), [Ok(Some(revised.clone())), Ok(Some(revised)), Err(())]),
     ];
     for (command, results) in table {
         for (status, expected) in ALL.into_iter().zip(results) {

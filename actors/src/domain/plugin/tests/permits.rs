@@ -4,7 +4,8 @@ use super::*;
 use crate::domain::ids::StreamId;
 
 fn in_life(n: u128, incarnation: Incarnation) -> PluginCommand {
-    PluginCommand::Admit { attempt: attempt(n), programs: 1, incarnation }
+    let granted = granted(&manifest(&json!({})));
+    PluginCommand::Admit { attempt: attempt(n), programs: 1, incarnation, granted }
 }
 
 #[test]
@@ -17,6 +18,7 @@ fn an_admission_records_what_is_granted_and_where_it_runs() {
         incarnation: life(1),
         plugin_version: "1".to_owned(),
         capabilities: manifest(&json!({})).capabilities,
+        policy: None,
     };
     assert_eq!(decision.events, [started.into()]);
     let stream = StreamId::plugin(&name("copy"));
@@ -56,10 +58,26 @@ fn a_step_that_never_fits_is_told_so() {
 }
 
 #[test]
+fn a_grant_of_before_a_revision_admits_nothing() {
+    let mut story = registered(&json!({}));
+    let narrower = manifest(&json!({"capabilities": {}}));
+    story.does(revise(narrower.clone()));
+    assert_eq!(waits(story.refuses(admit(1, 1))), "plugin copy was revised meanwhile");
+    let granted = Granted { policy: Some("sha256:1".to_owned()), ..granted(&narrower) };
+    let again = PluginCommand::Admit { attempt: attempt(1), programs: 1, incarnation: life(1), granted };
+    let events = story.does(again);
+    let [PluginEvent::PluginExecutionStarted(started)] = &events[..] else { panic!("{events:?}") };
+    assert_eq!(
+        (&started.capabilities, started.policy.as_deref()),
+        (&narrower.capabilities, Some("sha256:1"))
+    );
+}
+
+#[test]
 fn a_lower_concurrency_holds_for_the_next() {
     let mut story = registered(&json!({"concurrency": 3}));
     (1..=3).for_each(|n| drop(story.does(admit(n, 1))));
-    story.does(PluginCommand::Revise(Box::new(manifest(&json!({"concurrency": 1})))));
+    story.does(revise(manifest(&json!({"concurrency": 1}))));
     story.does(finish(1, None));
     waits(story.refuses(admit(4, 1)));
     story.does(finish(2, None));
@@ -78,6 +96,7 @@ fn s8_an_attempt_belongs_to_one_life_of_a_node() {
         incarnation: life(2),
         cause: None,
         usage: Usage::default(),
+        log_tail: Vec::new(),
     };
     assert_eq!(story.refuses(late), Rejection::Stale(expected));
     assert_eq!(story.state.running.len(), 1);
