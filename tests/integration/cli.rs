@@ -10,7 +10,7 @@ const SECRET: &str = "hunter2-is-no-password";
 
 /// A real copy: three people from CSV to JSON Lines.
 fn files(world: &World) -> String {
-    let (data, out) = (world.node.folder().join("data"), world.node.folder().join("out"));
+    let (data, out) = (world.node.folder().join("in"), world.node.folder().join("out"));
     std::fs::create_dir_all(&data).unwrap();
     std::fs::create_dir_all(&out).unwrap();
     std::fs::write(data.join("people.csv"), "id,name\n1,Ada\n2,Grace\n3,Edsger\n").unwrap();
