@@ -18,7 +18,7 @@ fn read(bytes: &[u8]) -> Result<(), String> {
     }
     for document in documents {
         let manifest = read_manifest(&document.value).map_err(|problems| {
-            problems.0.iter().for_each(|problem| drop(document.position(&problem.field)));
+            problems.0.iter().for_each(|problem| _ = document.position(&problem.field));
             problems.to_string()
         })?;
         // what was accepted can be judged, and is accepted again as it is kept
