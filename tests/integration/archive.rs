@@ -74,9 +74,13 @@ impl Archive {
         }
         let (log, its) =
             (format!("/events?limit={events}"), format!("/executions/{execution}/events?limit=5"));
-        for path in
-            [&log, &its, "/events?after=190&limit=20", "/events?event_type=PipelineActivated&limit=1000"]
-        {
+        for path in [
+            &log,
+            &its,
+            "/events?after=190&limit=20",
+            "/events?event_type=PipelineActivated&limit=1000",
+            "/pipelines/p-0/revisions",
+        ] {
             seen.insert(path.to_owned(), self.world.get(path).await.expect(200).json["items"].clone());
         }
         let execution = format!("/executions/{execution}");
@@ -86,7 +90,6 @@ impl Archive {
             "/pipelines/p-0?at_version=3",
             "/pipelines/story",
             "/plugins/tap?at_version=1",
-            "/pipelines/p-0/revisions",
             &execution,
             &format!("{execution}?at_version=2"),
         ];
