@@ -37,24 +37,24 @@ pub async fn secrets(terminal: &mut Terminal, args: SecretsArgs) -> Result<(), F
                 None => piped(&mut io::stdin())?,
             };
             let value = SecretValue::new(value).map_err(|unfit| Failure::usage(unfit.to_string()))?;
-            open(&config).await?.set(&name, &value, Timestamp::now()).await.map_err(|e| failure(&e))?;
+            open(&config, true).await?.set(&name, &value, Timestamp::now()).await.map_err(|e| failure(&e))?;
             terminal
                 .note(&format!("the secret {name} is set: executions that start from now on are given it"));
             Ok(())
         }
         SecretsCommand::List { output } => {
-            let all = open(&config).await?.list().await.map_err(|e| failure(&e))?;
+            let all = open(&config, false).await?.list().await.map_err(|e| failure(&e))?;
             show(terminal, &all, output)
         }
         SecretsCommand::Delete { name } => {
             let name = named(&name)?;
-            open(&config).await?.delete(&name).await.map_err(|e| failure(&e))?;
+            open(&config, false).await?.delete(&name).await.map_err(|e| failure(&e))?;
             terminal.note(&format!("the secret {name} is deleted"));
             Ok(())
         }
         SecretsCommand::Keygen { file } => keygen(terminal, &config, file.as_deref()),
         SecretsCommand::Rotate => {
-            let rotated = open(&config).await?.rotate().await.map_err(|e| failure(&e))?;
+            let rotated = open(&config, false).await?.rotate().await.map_err(|e| failure(&e))?;
             terminal
                 .note(&format!("{} secrets are encrypted with the key {} now", rotated.secrets, rotated.key));
             if config.secrets_key.is_some() {
@@ -69,8 +69,8 @@ fn named(name: &str) -> Result<SecretName, Failure> {
     SecretName::new(name).map_err(|invalid| Failure::usage(invalid.to_string()))
 }
 
-async fn open(config: &Config) -> Result<Vault, Failure> {
-    compose::secrets::open(config).await.map_err(|error| refused(&error))
+async fn open(config: &Config, make: bool) -> Result<Vault, Failure> {
+    compose::secrets::open(config, make).await.map_err(|error| refused(&error))
 }
 
 fn from(path: &Path) -> Result<Vec<u8>, Failure> {
@@ -229,9 +229,11 @@ mod tests {
         let set = |name: &str| SecretsCommand::Set { name: name.to_owned(), from_file: Some(file.clone()) };
         let list = || SecretsCommand::List { output: Format::Json };
         let delete = |name: &str| SecretsCommand::Delete { name: name.to_owned() };
-        assert_eq!(run(list()).await.unwrap().trim(), "{\n  \"items\": []\n}");
-        let absent = run(SecretsCommand::Rotate).await.unwrap_err();
-        assert!(absent.exit == Exit::NotFound && absent.message.contains("secrets.key_file"), "{absent}");
+        for command in [list(), delete("A"), SecretsCommand::Rotate] {
+            let absent = run(command).await.unwrap_err();
+            assert!(absent.message.contains("there is no embedded store"), "{absent}");
+            assert!(!Path::new(&data_dir).exists(), "nothing is made");
+        }
         for bad in ["A-B", "", "9"] {
             assert_eq!(run(set(bad)).await.unwrap_err().exit, Exit::Usage, "{bad}");
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use flexcore_actors::domain::secret::{SecretName, SecretValue};
 use flexcore_actors::ports::{BoxFuture, SecretStore};
 
@@ -44,12 +44,16 @@ impl Secrets for FromVault {
     }
 }
 
-/// Opens the vault of the store that a configuration names, to change it; a node may be running on it. The store is made
-/// and migrated as the start of a node does, unless one runs in the data directory.
+/// Opens the vault of the store that a configuration names, to change it; a node may be running on it. To `make` one, the
+/// store is made and migrated as the start of a node does, unless one runs in the data directory.
 ///
 /// # Errors
-/// When the store cannot be opened.
-pub async fn open(config: &Config) -> anyhow::Result<Vault> {
+/// When there is no store and none is to be made, or it cannot be opened.
+pub async fn open(config: &Config, make: bool) -> anyhow::Result<Vault> {
+    if !make && config.database_url.is_none() && !config.data_dir.join(EMBEDDED_STORE).exists() {
+        let path = config.data_dir.join(EMBEDDED_STORE);
+        bail!("there is no embedded store {}: name another --data-dir, or a --database-url", path.display());
+    }
     let data_dir = make_data_dir(&config.data_dir)?;
     let keys = key_place(config, &data_dir);
     if let Some(url) = &config.database_url {
