@@ -3,6 +3,8 @@
 //!
 //! Run it with `cargo bench --profile dist --bench actor`.
 
+#[path = "support/commands.rs"]
+mod commands;
 #[path = "support/idle_node.rs"]
 mod idle_node;
 
@@ -11,27 +13,25 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::Criterion;
-use flexcore_actors::domain::ids::{CorrelationId, ExecutionId, Name, Position, StreamId};
-use flexcore_actors::domain::outcome::{AttemptReport, Cause};
+use flexcore_actors::domain::ids::{Name, Position, StreamId};
 use flexcore_actors::domain::pipeline::Pipeline;
-use flexcore_actors::domain::plugin::Manifest;
+use flexcore_actors::ports::EventStore;
 use flexcore_actors::ports::clock::System;
-use flexcore_actors::ports::log_store::LogLine;
-use flexcore_actors::ports::plugin_host::{AttemptEnd, HostEvent, PipeSpec, Progress};
-use flexcore_actors::ports::{BoxFuture, EventStore, IdSource, LogStore, PluginHost};
 use flexcore_actors::runtime::aggregate::{Directory, Shared, Snapshots};
-use flexcore_actors::runtime::api::{Api, Command, CommandKind, Context};
+use flexcore_actors::runtime::api::{Api, CommandKind};
 use flexcore_actors::runtime::committer::Committer;
 use flexcore_actors::runtime::inspect::Inspector;
-use flexcore_actors::runtime::node::{Node, Ports};
+use flexcore_actors::runtime::node::Node;
 use flexcore_actors::runtime::supervisor::SupervisorHandle;
 use flexcore_actors::testkit::{
     MemoryReadModels, MemorySnapshots, MemoryStore, MemorySubscriptions, integrity_ports,
 };
 use serde_json::json;
 use tokio::runtime::Runtime;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+
+use self::idle_node::Stores;
 
 const PIPELINE: &str = "orders";
 /// Callers at once, more than there are processors.
@@ -39,14 +39,20 @@ const CALLERS: u64 = 16;
 
 /// A node with one plugin and one pipeline.
 async fn node(store: Arc<MemoryStore>) -> anyhow::Result<Node> {
-    let node = idle_node::in_memory(store).await?;
+    let stores = Stores {
+        events: Arc::clone(&store) as _,
+        read_models: Arc::new(MemoryReadModels::default()),
+        snapshots: Arc::new(MemorySnapshots::default()),
+        subscriptions: Arc::new(MemorySubscriptions::new(Arc::new(System))),
+    };
+    let node = idle_node::start(stores, integrity_ports(store)).await?;
     let plugin =
         json!({"name": "tap", "version": "1", "type": "extractor", "protocol": "singer", "command": ["tap"]});
     let steps = json!({"steps": [{"name": "load", "plugin": "tap"}]});
     for (kind, id, payload) in
         [(CommandKind::RegisterPlugin, "tap", plugin), (CommandKind::CreatePipeline, PIPELINE, steps)]
     {
-        node.api().submit(idle_node::command(kind, id, payload)).await?;
+        node.api().submit(commands::command(kind, id, payload)).await?;
     }
     Ok(node)
 }

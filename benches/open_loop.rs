@@ -7,10 +7,14 @@
 //! 10000 20000 unless given).
 #![expect(clippy::print_stdout, reason = "the figures are this program's output")]
 
+#[path = "support/commands.rs"]
+mod commands;
 #[path = "support/figures.rs"]
 mod figures;
 #[path = "support/idle_node.rs"]
 mod idle_node;
+#[path = "support/postgres_node.rs"]
+mod postgres_node;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -48,7 +52,7 @@ async fn main() -> Result<()> {
     ensure!(rates.iter().all(|rate| (1..=200_000).contains(rate)), "1 to 200000 commands a second");
     let database = TestDatabase::create().await;
     let store = Arc::new(PostgresStore::connect(&database.url()).await?);
-    let node = idle_node::on_postgres(&store).await?;
+    let node = postgres_node::start_on(&store).await?;
     let api = node.api();
     prepare(&api).await?;
     println!(
@@ -88,11 +92,11 @@ fn pipeline(n: u64) -> String {
 async fn prepare(api: &Api) -> Result<()> {
     let plugin =
         json!({"name": "tap", "version": "1", "type": "extractor", "protocol": "singer", "command": ["tap"]});
-    api.submit(idle_node::command(CommandKind::RegisterPlugin, "tap", plugin)).await?;
+    api.submit(commands::command(CommandKind::RegisterPlugin, "tap", plugin)).await?;
     for n in 0..PIPELINES {
         let steps = json!({"steps": [{"name": "load", "plugin": "tap"}]});
-        api.submit(idle_node::command(CommandKind::CreatePipeline, &pipeline(n), steps)).await?;
-        api.submit(idle_node::command(CommandKind::ActivatePipeline, &pipeline(n), json!({}))).await?;
+        api.submit(commands::command(CommandKind::CreatePipeline, &pipeline(n), steps)).await?;
+        api.submit(commands::command(CommandKind::ActivatePipeline, &pipeline(n), json!({}))).await?;
     }
     Ok(())
 }
@@ -130,8 +134,12 @@ async fn send(api: &Api, rate: u64, first: u64) -> (Vec<Answer>, u64) {
 
 async fn one(api: Api, n: u64, was_due: Instant, answers: mpsc::Sender<Answer>) {
     // each round over all pipelines pauses them, the next resumes them
-    let kind = if n / PIPELINES % 2 == 0 { CommandKind::PausePipeline } else { CommandKind::ResumePipeline };
-    let mut command = idle_node::command(kind, &pipeline(n), json!({}));
+    let kind = if (n / PIPELINES).is_multiple_of(2) {
+        CommandKind::PausePipeline
+    } else {
+        CommandKind::ResumePipeline
+    };
+    let mut command = commands::command(kind, &pipeline(n), json!({}));
     command.context.command_id = Some(CommandId(System.uuid()));
     let answer = api.submit(command).await;
     let took = was_due.elapsed().as_secs_f64() * 1e3;

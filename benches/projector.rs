@@ -10,6 +10,8 @@
 mod figures;
 #[path = "support/idle_node.rs"]
 mod idle_node;
+#[path = "support/postgres_node.rs"]
+mod postgres_node;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -55,7 +57,7 @@ async fn main() -> Result<()> {
     );
     let database = TestDatabase::create().await;
     let store = Arc::new(PostgresStore::connect(&database.url()).await?);
-    let node = idle_node::on_postgres(&store).await?;
+    let node = postgres_node::start_on(&store).await?;
     let api = node.api();
     // takes the shards from the node, which writes nothing here
     let epochs = store.claim_all("bench").await?;
