@@ -25,9 +25,20 @@ pub(crate) fn failure(policy: &Policy, stage: Stage, errno: Errno) -> StartFailu
             "descriptors cannot be closed safely: close_range with its close-on-exec flag needs linux 5.11 or newer"
                 .to_owned()
         }
+        Stage::SystemCalls => format!(
+            "the system call filter (seccomp) cannot be installed: {}; run flexcore on a kernel built with \
+             CONFIG_SECCOMP_FILTER and in a container whose own profile permits prctl(PR_SET_SECCOMP)",
+            errno.desc()
+        ),
         other => format!("the start failed at step {other:?}: {}", errno.desc()),
     };
     StartFailure { stage, errno: errno as i32, message }
+}
+
+/// The failure to build the filter, which depends on nothing but this machine's architecture.
+pub(crate) fn no_filter(error: &dyn std::error::Error) -> StartFailure {
+    let message = format!("the system call filter (seccomp) cannot be built for this architecture: {error}");
+    StartFailure { stage: Stage::SystemCalls, errno: 0, message }
 }
 
 fn exec(program: &Path, workdir: &Path, errno: Errno) -> String {

@@ -2,7 +2,7 @@
 //!
 //! The daemon starts `flexcore-jailer` with a stream socket on standard input and sends one [`protocol::Order::Start`]
 //! with the program's standard streams. The launcher forks the program into its own session with a cleared environment,
-//! closed descriptors, resource limits and `no_new_privs`, reports how it ended and what it used, and **reaps the whole
+//! closed descriptors, resource limits, `no_new_privs`, no capabilities and a system call filter, reports how it ended and what it used, and **reaps the whole
 //! tree**: whatever the program left behind is killed before the end is reported. The socket is also the lifeline: when
 //! the daemon's end closes, for whatever reason, the tree is killed at once.
 //!
@@ -16,6 +16,7 @@ pub mod protocol;
 
 mod control;
 mod explain;
+mod filter;
 mod host;
 mod memory;
 mod payload;

@@ -1,9 +1,10 @@
 //! From `fork` to `exec`: the order of operations that turns a copy of the launcher into the program.
 //!
-//! [`STEPS`] is that order, as data. Isolation has its places in it: namespaces are entered by the fork itself, Landlock
-//! comes after the working directory was entered, and the system call filter last before exec, since every step above
-//! it needs calls that it refuses. Nothing here looks at what the program is.
+//! [`STEPS`] is that order, as data. Further isolation has its places in it: namespaces are entered by the fork itself and
+//! Landlock comes after the working directory was entered. The system call filter is last before exec, since steps above
+//! it need calls that it refuses. Nothing here looks at what the program is.
 
+use crate::filter::Filter;
 use crate::host::{FIRST_PRIVATE_FD, close_from, dev_null};
 use crate::limits::CPU_TIME_MARGIN;
 use crate::protocol::{Limits, Policy, Stage};
@@ -15,6 +16,10 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::unistd::{
     ForkResult, Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, execve, fork, getpid, getppid, pipe2,
     setsid, write,
+};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, clear_ambient_capability_set, remove_capability_from_bounding_set,
+    set_capabilities,
 };
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
@@ -34,6 +39,7 @@ pub(crate) struct Payload {
     env: Vec<CString>,
     workdir: CString,
     limits: Limits,
+    filter: Filter,
     stdin: OwnedFd,
     stdout: OwnedFd,
     stderr: OwnedFd,
@@ -54,15 +60,17 @@ const STEPS: &[Step] = &[
     Step { stage: Stage::Descriptors, run: descriptors },
     Step { stage: Stage::WorkingDirectory, run: working_directory },
     Step { stage: Stage::Privileges, run: no_new_privileges },
+    Step { stage: Stage::Capabilities, run: no_capabilities },
+    Step { stage: Stage::SystemCalls, run: system_calls },
     Step { stage: Stage::Exec, run: exec },
 ];
 
 impl Payload {
-    /// Takes a checked policy and the descriptors that came with it.
+    /// Takes a checked policy, the system call filter and the descriptors that came with the policy.
     ///
     /// # Errors
     /// `EINVAL` for a NUL byte or the wrong number of descriptors; the system's when `/dev/null` cannot be opened.
-    pub(crate) fn new(policy: &Policy, descriptors: Vec<OwnedFd>) -> nix::Result<Self> {
+    pub(crate) fn new(policy: &Policy, filter: Filter, descriptors: Vec<OwnedFd>) -> nix::Result<Self> {
         let text = |bytes: &[u8]| CString::new(bytes).map_err(|_| Errno::EINVAL);
         let argv =
             policy.argv.iter().map(|argument| text(argument.as_bytes())).collect::<nix::Result<Vec<_>>>()?;
@@ -76,6 +84,7 @@ impl Payload {
             argv,
             workdir: text(policy.workdir.as_os_str().as_bytes())?,
             limits: policy.limits.clone(),
+            filter,
             stdin: if policy.stdin { next()? } else { dev_null(OFlag::O_RDONLY)? },
             stdout: next()?,
             stderr: next()?,
@@ -188,6 +197,28 @@ fn working_directory(payload: &Payload) -> nix::Result<()> {
 
 fn no_new_privileges(_: &Payload) -> nix::Result<()> {
     set_no_new_privs()
+}
+
+/// Of all five sets. `no_new_privs` alone would let the superuser keep what it has.
+fn no_capabilities(_: &Payload) -> nix::Result<()> {
+    for capability in CapabilitySet::all().iter() {
+        match remove_capability_from_bounding_set(capability) {
+            // Unknown to this kernel.
+            Ok(()) | Err(rustix::io::Errno::INVAL) => {}
+            // Only who has CAP_SETPCAP may: for everyone else no_new_privs keeps what is in this set out of reach.
+            Err(rustix::io::Errno::PERM) => break,
+            Err(error) => return Err(Errno::from_raw(error.raw_os_error())),
+        }
+    }
+    let none = CapabilitySet::empty();
+    let none = CapabilitySets { effective: none, permitted: none, inheritable: none };
+    clear_ambient_capability_set()
+        .and_then(|()| set_capabilities(None, none))
+        .map_err(|error| Errno::from_raw(error.raw_os_error()))
+}
+
+fn system_calls(payload: &Payload) -> nix::Result<()> {
+    payload.filter.install()
 }
 
 fn exec(payload: &Payload) -> nix::Result<()> {

@@ -4,6 +4,7 @@
 
 use crate::control::{Control, ControlError, wait};
 use crate::explain;
+use crate::filter::Filter;
 use crate::host::{HostError, become_reaper, take_control_socket};
 use crate::limits::GRACE_MAX;
 use crate::memory::MemoryWatch;
@@ -87,7 +88,11 @@ fn start(
     if let Err(error) = policy.check() {
         return Ok(Err(StartFailure { stage: Stage::Policy, errno: 0, message: error.to_string() }));
     }
-    let payload = match Payload::new(policy, descriptors) {
+    let filter = match Filter::build() {
+        Ok(filter) => filter,
+        Err(error) => return Ok(Err(explain::no_filter(&error))),
+    };
+    let payload = match Payload::new(policy, filter, descriptors) {
         Ok(payload) => payload,
         Err(errno) => return Ok(Err(explain::failure(policy, Stage::Descriptors, errno))),
     };

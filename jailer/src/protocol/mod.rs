@@ -28,7 +28,7 @@ pub enum Order {
 /// What to run and under which restrictions.
 ///
 /// Unknown fields are refused: a field that this launcher does not know is a restriction that it cannot enforce, and then
-/// nothing must start. This is where the isolation of namespaces, Landlock and seccomp adds its fields.
+/// nothing must start. This is where the isolation of namespaces and Landlock adds its fields.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
@@ -112,6 +112,10 @@ pub enum Stage {
     WorkingDirectory,
     /// No new privileges.
     Privileges,
+    /// Giving up every capability, the superuser's too.
+    Capabilities,
+    /// The system call filter.
+    SystemCalls,
     /// Executing the program.
     Exec,
 }

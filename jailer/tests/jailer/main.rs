@@ -4,5 +4,6 @@
 
 mod containment;
 mod endings;
+mod filter;
 mod starts;
 mod support;

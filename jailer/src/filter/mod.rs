@@ -1,0 +1,142 @@
+//! The system call filter of a program: builds it from the tables in [`table`] and installs it.
+//!
+//! What is not named in the tables does not exist for a program (`ENOSYS`, which libraries take as "an older kernel" and
+//! work around). Three filters are stacked, since one filter knows one answer; the kernel takes the strictest. Never in
+//! here: a decision by program or plugin. Every program gets the same filter.
+
+mod table;
+
+use nix::errno::Errno;
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    TargetArch,
+};
+use std::collections::BTreeMap;
+use table::{
+    ALLOWED, ALLOWED_FAMILIES, ALLOWED_LEGACY, ALLOWED_PERSONALITIES, DENIED, DENIED_IOCTLS, NAMESPACES,
+};
+
+type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+
+/// The filters in the order in which they are installed. The allow-list permits what installing needs.
+#[derive(Debug)]
+pub(crate) struct Filter([BpfProgram; 3]);
+
+impl Filter {
+    /// Builds the filters for this machine's architecture; no system call is made.
+    ///
+    /// # Errors
+    /// Only for an architecture that the builder does not know, or a table that contradicts itself.
+    pub(crate) fn build() -> Result<Self, seccompiler::BackendError> {
+        Ok(Self([allow_list()?, socket_families()?, refusals()?]))
+    }
+
+    /// Binds the calling process and all its descendants for ever. `no_new_privs` must be set.
+    ///
+    /// # Errors
+    /// The system's: `EINVAL` or `ENOSYS` where the kernel has no filters.
+    pub(crate) fn install(&self) -> nix::Result<()> {
+        self.0.iter().try_for_each(install)
+    }
+}
+
+fn install(program: &BpfProgram) -> nix::Result<()> {
+    let length = u16::try_from(program.len()).map_err(|_| Errno::E2BIG)?;
+    // The builder's instruction and libc's have the same layout, the kernel's; the pointer is only read.
+    let filter = program.as_ptr().cast::<libc::sock_filter>().cast_mut();
+    let program = libc::sock_fprog { len: length, filter };
+    // SAFETY: `program` points to `length` instructions that live until the call returns; the kernel copies them.
+    let answer =
+        unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, std::ptr::from_ref(&program)) };
+    Errno::result(answer).map(drop)
+}
+
+fn compile(rules: Rules, otherwise: SeccompAction, found: SeccompAction) -> Compiled {
+    let arch = TargetArch::try_from(std::env::consts::ARCH)?;
+    // Of a foreign architecture (i386 on x86_64) the numbers mean other calls: the builder's guard kills such a caller.
+    SeccompFilter::new(rules, otherwise, found, arch)?.try_into()
+}
+
+type Compiled = Result<BpfProgram, seccompiler::BackendError>;
+
+fn errno(errno: Errno) -> SeccompAction {
+    SeccompAction::Errno(errno as u32)
+}
+
+/// Whatever the tables name passes here, also what [`refusals`] refuses, so that it is answered `EPERM`. The numbers of
+/// the x32 variant of `x86_64` are in no table, so this is its guard too.
+fn allow_list() -> Compiled {
+    let named = ALLOWED.iter().chain(ALLOWED_LEGACY).chain(DENIED).flat_map(|(_, calls)| *calls);
+    let rules = named.map(|call| (*call, Vec::new())).collect();
+    compile(rules, errno(Errno::ENOSYS), SeccompAction::Allow)
+}
+
+/// A family that is not listed does not exist: some (`AF_VSOCK`) reach the host past any network namespace.
+fn socket_families() -> Compiled {
+    use SeccompCmpOp::{Eq, Ne};
+    let unlisted =
+        ALLOWED_FAMILIES.iter().map(|(_, family)| int(0, Ne, *family)).collect::<Result<_, _>>()?;
+    let netlink = libc::AF_NETLINK as u64;
+    // The routing protocol tells a program its addresses; the others configure firewalls, audit and devices.
+    let other_netlink = vec![int(0, Eq, netlink)?, int(2, Ne, libc::NETLINK_ROUTE as u64)?];
+    let rules = [(libc::SYS_socket, vec![SeccompRule::new(unlisted)?, SeccompRule::new(other_netlink)?])];
+    compile(rules.into(), SeccompAction::Allow, errno(Errno::EAFNOSUPPORT))
+}
+
+/// What is known to be dangerous is refused as such, wholly or for some arguments.
+fn refusals() -> Compiled {
+    use SeccompCmpOp::{Eq, MaskedEq, Ne};
+    let mut rules: Rules =
+        DENIED.iter().flat_map(|(_, calls)| *calls).map(|call| (*call, Vec::new())).collect();
+    let any_of = |conditions: Vec<SeccompCondition>| -> Result<Vec<SeccompRule>, _> {
+        conditions.into_iter().map(|condition| SeccompRule::new(vec![condition])).collect()
+    };
+    let namespaces = NAMESPACES.iter().map(|(_, flag)| int(0, MaskedEq(*flag), *flag));
+    rules.insert(libc::SYS_clone, any_of(namespaces.collect::<Result<_, _>>()?)?);
+    let ioctls = DENIED_IOCTLS.iter().map(|(_, request)| int(1, Eq, *request));
+    rules.insert(libc::SYS_ioctl, any_of(ioctls.collect::<Result<_, _>>()?)?);
+    let unlisted = ALLOWED_PERSONALITIES.iter().map(|(_, persona)| int(0, Ne, *persona));
+    rules.insert(libc::SYS_personality, vec![SeccompRule::new(unlisted.collect::<Result<_, _>>()?)?]);
+    compile(rules, SeccompAction::Allow, errno(Errno::EPERM))
+}
+
+/// A condition on the low 32 bits of an argument: the kernel ignores the upper half of these, so a comparison of 64 bits
+/// could be passed by setting one there.
+fn int(
+    argument: u8,
+    operator: SeccompCmpOp,
+    value: u64,
+) -> Result<SeccompCondition, seccompiler::BackendError> {
+    SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value)
+}
+
+#[cfg(test)]
+mod tests {
+    //! The tables agree with each other; that the kernel does what they say is shown by `tests/jailer/filter.rs`.
+
+    use super::Filter;
+    use super::table::{ALLOWED, ALLOWED_LEGACY, DENIED};
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_call_is_named_once() {
+        let mut seen = BTreeSet::new();
+        for (reason, calls) in ALLOWED.iter().chain(ALLOWED_LEGACY).chain(DENIED) {
+            assert!(!reason.is_empty() && !calls.is_empty());
+            for call in *calls {
+                assert!(seen.insert(*call), "call {call} ({reason}) is named twice");
+            }
+        }
+        for partly in [libc::SYS_clone, libc::SYS_ioctl, libc::SYS_personality, libc::SYS_socket] {
+            assert!(seen.contains(&partly), "a rule on arguments needs its call in the allow-list");
+        }
+        assert!(!seen.contains(&libc::SYS_clone3), "its flags are in memory, where no filter can look");
+    }
+
+    #[test]
+    fn the_filters_fit_into_the_kernel() {
+        const BPF_MAXINSNS: usize = 4096;
+        let Filter(programs) = Filter::build().unwrap();
+        assert!(programs.iter().all(|program| (1..=BPF_MAXINSNS).contains(&program.len())));
+    }
+}

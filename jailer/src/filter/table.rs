@@ -1,0 +1,190 @@
+//! The system call filter as data: what programs may ask of the kernel, each group with its reason. No behaviour in here.
+//!
+//! A call in no table is answered `ENOSYS`. That includes, on purpose, what is new: a call that nobody has looked at is
+//! not given away. `clone3` is absent because its flags cannot be inspected; the C library falls back to `clone`.
+
+/// A reason and the calls it is for.
+type Group = (&'static str, &'static [i64]);
+
+/// A reason and one value of an argument.
+type Value = (&'static str, u64);
+
+/// Calls that exist on every architecture and are allowed (some with exceptions for arguments, below).
+#[rustfmt::skip]
+pub(super) const ALLOWED: &[Group] = &[
+    ("reading and writing of what is open", &[
+        libc::SYS_read, libc::SYS_write, libc::SYS_readv, libc::SYS_writev, libc::SYS_pread64,
+        libc::SYS_pwrite64, libc::SYS_preadv, libc::SYS_pwritev, libc::SYS_preadv2, libc::SYS_pwritev2,
+        libc::SYS_lseek, libc::SYS_close, libc::SYS_close_range, libc::SYS_sendfile,
+        libc::SYS_copy_file_range, libc::SYS_splice, libc::SYS_tee, libc::SYS_vmsplice, libc::SYS_readahead,
+        libc::SYS_fadvise64,
+    ]),
+    ("descriptors: duplicates, flags, locks and device requests", &[
+        libc::SYS_dup, libc::SYS_dup3, libc::SYS_fcntl, libc::SYS_flock, libc::SYS_ioctl,
+    ]),
+    ("opening and looking at files; which ones is decided by the file system", &[
+        libc::SYS_openat, libc::SYS_openat2, libc::SYS_newfstatat, libc::SYS_fstat, libc::SYS_statx,
+        libc::SYS_statfs, libc::SYS_fstatfs, libc::SYS_faccessat, libc::SYS_faccessat2, libc::SYS_readlinkat,
+        libc::SYS_getdents64, libc::SYS_getcwd, libc::SYS_chdir, libc::SYS_fchdir, libc::SYS_getxattr,
+        libc::SYS_lgetxattr, libc::SYS_fgetxattr, libc::SYS_listxattr, libc::SYS_llistxattr,
+        libc::SYS_flistxattr,
+    ]),
+    ("changing files; which ones is decided by the file system", &[
+        libc::SYS_mkdirat, libc::SYS_unlinkat, libc::SYS_renameat, libc::SYS_renameat2, libc::SYS_linkat,
+        libc::SYS_symlinkat, libc::SYS_truncate, libc::SYS_ftruncate, libc::SYS_fallocate, libc::SYS_fchmod,
+        libc::SYS_fchmodat, libc::SYS_fchown, libc::SYS_fchownat, libc::SYS_utimensat, libc::SYS_umask,
+        libc::SYS_mknodat, libc::SYS_setxattr, libc::SYS_lsetxattr, libc::SYS_fsetxattr,
+        libc::SYS_removexattr, libc::SYS_lremovexattr, libc::SYS_fremovexattr,
+    ]),
+    ("making written data durable", &[
+        libc::SYS_fsync, libc::SYS_fdatasync, libc::SYS_sync_file_range, libc::SYS_syncfs, libc::SYS_msync,
+    ]),
+    ("memory", &[
+        libc::SYS_brk, libc::SYS_mmap, libc::SYS_munmap, libc::SYS_mremap, libc::SYS_mprotect,
+        libc::SYS_madvise, libc::SYS_mincore, libc::SYS_mlock, libc::SYS_mlock2, libc::SYS_munlock,
+        libc::SYS_mlockall, libc::SYS_munlockall, libc::SYS_membarrier, libc::SYS_memfd_create,
+        libc::SYS_get_mempolicy, libc::SYS_pkey_alloc, libc::SYS_pkey_free, libc::SYS_pkey_mprotect,
+    ]),
+    ("processes and threads; clone without new namespaces", &[
+        libc::SYS_clone, libc::SYS_execve, libc::SYS_execveat, libc::SYS_exit, libc::SYS_exit_group,
+        libc::SYS_wait4, libc::SYS_waitid, libc::SYS_set_tid_address, libc::SYS_set_robust_list,
+        libc::SYS_get_robust_list, libc::SYS_rseq, libc::SYS_prctl, libc::SYS_personality,
+        libc::SYS_restart_syscall,
+    ]),
+    ("who and where one is", &[
+        libc::SYS_getpid, libc::SYS_getppid, libc::SYS_gettid, libc::SYS_getuid, libc::SYS_geteuid,
+        libc::SYS_getgid, libc::SYS_getegid, libc::SYS_getresuid, libc::SYS_getresgid, libc::SYS_getgroups,
+        libc::SYS_getpgid, libc::SYS_setpgid, libc::SYS_getsid, libc::SYS_setsid, libc::SYS_capget,
+        libc::SYS_uname, libc::SYS_sysinfo, libc::SYS_getcpu, libc::SYS_times, libc::SYS_getrusage,
+    ]),
+    ("own limits and scheduling; the kernel lets nobody without capabilities raise them", &[
+        libc::SYS_getrlimit, libc::SYS_setrlimit, libc::SYS_prlimit64, libc::SYS_getpriority,
+        libc::SYS_setpriority, libc::SYS_sched_yield, libc::SYS_sched_getaffinity,
+        libc::SYS_sched_setaffinity, libc::SYS_sched_getparam, libc::SYS_sched_setparam,
+        libc::SYS_sched_getscheduler, libc::SYS_sched_setscheduler, libc::SYS_sched_getattr,
+        libc::SYS_sched_setattr, libc::SYS_sched_get_priority_max, libc::SYS_sched_get_priority_min,
+        libc::SYS_sched_rr_get_interval, libc::SYS_ioprio_get, libc::SYS_ioprio_set,
+    ]),
+    ("signals; to whom is decided by ownership", &[
+        libc::SYS_kill, libc::SYS_tkill, libc::SYS_tgkill, libc::SYS_rt_sigaction, libc::SYS_rt_sigprocmask,
+        libc::SYS_rt_sigpending, libc::SYS_rt_sigqueueinfo, libc::SYS_rt_tgsigqueueinfo,
+        libc::SYS_rt_sigreturn, libc::SYS_rt_sigsuspend, libc::SYS_rt_sigtimedwait, libc::SYS_sigaltstack,
+        libc::SYS_signalfd4, libc::SYS_pidfd_open, libc::SYS_pidfd_send_signal,
+    ]),
+    ("waiting for each other and for events", &[
+        libc::SYS_futex, libc::SYS_ppoll, libc::SYS_pselect6, libc::SYS_epoll_create1, libc::SYS_epoll_ctl,
+        libc::SYS_epoll_pwait, libc::SYS_epoll_pwait2, libc::SYS_eventfd2, libc::SYS_pipe2,
+        libc::SYS_inotify_init1, libc::SYS_inotify_add_watch, libc::SYS_inotify_rm_watch,
+    ]),
+    ("asynchronous file access of the old kind, which databases use; io_uring is not given", &[
+        libc::SYS_io_setup, libc::SYS_io_destroy, libc::SYS_io_submit, libc::SYS_io_cancel,
+        libc::SYS_io_getevents,
+    ]),
+    ("time, read only, and timers", &[
+        libc::SYS_clock_gettime, libc::SYS_clock_getres, libc::SYS_clock_nanosleep, libc::SYS_nanosleep,
+        libc::SYS_gettimeofday, libc::SYS_getitimer, libc::SYS_setitimer, libc::SYS_timer_create,
+        libc::SYS_timer_settime, libc::SYS_timer_gettime, libc::SYS_timer_getoverrun, libc::SYS_timer_delete,
+        libc::SYS_timerfd_create, libc::SYS_timerfd_settime, libc::SYS_timerfd_gettime,
+    ]),
+    ("sockets, of the families listed below", &[
+        libc::SYS_socket, libc::SYS_socketpair, libc::SYS_bind, libc::SYS_listen, libc::SYS_accept,
+        libc::SYS_accept4, libc::SYS_connect, libc::SYS_shutdown, libc::SYS_getsockname,
+        libc::SYS_getpeername, libc::SYS_getsockopt, libc::SYS_setsockopt, libc::SYS_sendto,
+        libc::SYS_recvfrom, libc::SYS_sendmsg, libc::SYS_recvmsg, libc::SYS_sendmmsg, libc::SYS_recvmmsg,
+    ]),
+    ("shared memory and semaphores of System V, which databases use", &[
+        libc::SYS_shmget, libc::SYS_shmat, libc::SYS_shmdt, libc::SYS_shmctl, libc::SYS_semget,
+        libc::SYS_semop, libc::SYS_semtimedop, libc::SYS_semctl,
+    ]),
+    ("random numbers", &[libc::SYS_getrandom]),
+    ("restricting oneself further", &[
+        libc::SYS_seccomp, libc::SYS_landlock_create_ruleset, libc::SYS_landlock_add_rule,
+        libc::SYS_landlock_restrict_self, libc::SYS_capset,
+    ]),
+];
+
+/// Older forms of the same calls, which only this architecture has.
+#[cfg(target_arch = "x86_64")]
+#[rustfmt::skip]
+pub(super) const ALLOWED_LEGACY: &[Group] = &[
+    ("files, as older programs name them", &[
+        libc::SYS_open, libc::SYS_creat, libc::SYS_stat, libc::SYS_lstat, libc::SYS_access,
+        libc::SYS_readlink, libc::SYS_getdents, libc::SYS_mkdir, libc::SYS_rmdir, libc::SYS_unlink,
+        libc::SYS_rename, libc::SYS_link, libc::SYS_symlink, libc::SYS_chmod, libc::SYS_chown,
+        libc::SYS_lchown, libc::SYS_utime, libc::SYS_utimes, libc::SYS_futimesat, libc::SYS_mknod,
+        libc::SYS_dup2,
+    ]),
+    ("processes and waiting, as older programs name them", &[
+        libc::SYS_fork, libc::SYS_vfork, libc::SYS_getpgrp, libc::SYS_pipe, libc::SYS_poll, libc::SYS_select,
+        libc::SYS_epoll_create, libc::SYS_epoll_wait, libc::SYS_eventfd, libc::SYS_signalfd,
+        libc::SYS_inotify_init, libc::SYS_pause, libc::SYS_alarm, libc::SYS_time, libc::SYS_arch_prctl,
+    ]),
+];
+
+/// Other architectures came without older forms.
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) const ALLOWED_LEGACY: &[Group] = &[];
+
+/// Calls that are answered `EPERM`: known, and never for a program.
+#[rustfmt::skip]
+pub(super) const DENIED: &[Group] = &[
+    ("looking into and steering other processes", &[
+        libc::SYS_ptrace, libc::SYS_process_vm_readv, libc::SYS_process_vm_writev, libc::SYS_kcmp,
+        libc::SYS_pidfd_getfd, libc::SYS_process_madvise, libc::SYS_migrate_pages, libc::SYS_move_pages,
+    ]),
+    ("changing what the file system is", &[
+        libc::SYS_mount, libc::SYS_umount2, libc::SYS_pivot_root, libc::SYS_chroot, libc::SYS_open_tree,
+        libc::SYS_move_mount, libc::SYS_fsopen, libc::SYS_fsconfig, libc::SYS_fsmount, libc::SYS_fspick,
+        libc::SYS_mount_setattr, libc::SYS_swapon, libc::SYS_swapoff, libc::SYS_quotactl,
+    ]),
+    ("other namespaces", &[libc::SYS_unshare, libc::SYS_setns]),
+    ("becoming someone else", &[
+        libc::SYS_setuid, libc::SYS_setgid, libc::SYS_setreuid, libc::SYS_setregid, libc::SYS_setresuid,
+        libc::SYS_setresgid, libc::SYS_setfsuid, libc::SYS_setfsgid, libc::SYS_setgroups,
+    ]),
+    ("large and often broken parts of the kernel", &[
+        libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register, libc::SYS_bpf,
+        libc::SYS_perf_event_open, libc::SYS_userfaultfd, libc::SYS_add_key, libc::SYS_request_key,
+        libc::SYS_keyctl, libc::SYS_fanotify_init, libc::SYS_fanotify_mark, libc::SYS_lookup_dcookie,
+    ]),
+    ("files by handle, past every directory", &[libc::SYS_name_to_handle_at, libc::SYS_open_by_handle_at]),
+    ("the host: its kernel, modules, name, clock, log and accounting", &[
+        libc::SYS_init_module, libc::SYS_finit_module, libc::SYS_delete_module, libc::SYS_kexec_load,
+        libc::SYS_reboot, libc::SYS_sethostname, libc::SYS_setdomainname, libc::SYS_settimeofday,
+        libc::SYS_clock_settime, libc::SYS_clock_adjtime, libc::SYS_adjtimex, libc::SYS_syslog,
+        libc::SYS_acct, libc::SYS_vhangup, libc::SYS_sync,
+    ]),
+];
+
+/// `clone` is refused with any of these flags.
+pub(super) const NAMESPACES: &[Value] = &[
+    ("a new user namespace brings all capabilities", libc::CLONE_NEWUSER as u64),
+    ("mounts", libc::CLONE_NEWNS as u64),
+    ("processes", libc::CLONE_NEWPID as u64),
+    ("network", libc::CLONE_NEWNET as u64),
+    ("System V objects", libc::CLONE_NEWIPC as u64),
+    ("host name", libc::CLONE_NEWUTS as u64),
+    ("control groups", libc::CLONE_NEWCGROUP as u64),
+];
+
+/// `ioctl` is refused for these requests.
+pub(super) const DENIED_IOCTLS: &[Value] = &[
+    ("types into the terminal that FlexCore was started from", libc::TIOCSTI),
+    ("pastes into a console", TIOCLINUX),
+    ("takes a terminal from another session", libc::TIOCSCTTY),
+];
+
+/// Not named by the libc crate on every target.
+const TIOCLINUX: u64 = 0x541C;
+
+/// The families of which sockets can be made.
+pub(super) const ALLOWED_FAMILIES: &[Value] = &[
+    ("pairs within a program, and granted sockets", libc::AF_UNIX as u64),
+    ("IPv4", libc::AF_INET as u64),
+    ("IPv6", libc::AF_INET6 as u64),
+    ("own addresses, which getaddrinfo asks for; the routing protocol only", libc::AF_NETLINK as u64),
+];
+
+/// What `personality` may be called with: others switch protections off.
+pub(super) const ALLOWED_PERSONALITIES: &[Value] =
+    &[("the ordinary one", 0), ("a machine that calls itself 32 bit", 8), ("only asks", 0xFFFF_FFFF)];
