@@ -1,7 +1,7 @@
 //! Secrets from the command line to a program, on both stores: what the program gets, and that the value is nowhere else:
 //! not on disk, not in the database, logs, answers or arguments.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use flexcore_test_support::{Node, TestDatabase, wait_for};
 use serde_json::{Value, json};
@@ -39,7 +39,7 @@ impl Vault {
 
     /// Registers a command that runs a script, and is granted the secrets and variables.
     async fn plugin(&self, name: &str, script: &str, secrets: &[&str], env: &[&str]) {
-        let folder = self.world.node.folder();
+        let folder = shared(&self.world);
         let manifest = json!({
             "kind": "Plugin", "name": name, "version": "1", "type": "processor", "protocol": "command",
             "command": ["/bin/sh", "-c", script, name],
@@ -57,7 +57,7 @@ impl Vault {
     /// Everything that the node answers about what it knows.
     async fn answers(&self) -> String {
         let mut all = String::new();
-        let list = self.world.get("/executions").await.expect(200).json;
+        let list = self.world.list("/executions?limit=100").await.expect(200).json;
         let executions =
             items(&list).iter().map(|execution| format!("/executions/{}", text(&execution["id"])));
         let mut paths: Vec<String> = executions
@@ -106,6 +106,13 @@ impl Vault {
         }
         all
     }
+}
+
+/// A directory beside the node's data, which plugins may be granted.
+fn shared(world: &World) -> PathBuf {
+    let folder = world.node.folder().join("shared");
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
 }
 
 /// The content of every file below a folder, but for the private directories of running programs.
@@ -188,18 +195,19 @@ async fn a_secret_reaches_its_program_and_nothing_else(vault: Vault) {
     std::fs::remove_file(folder.join("token")).unwrap();
     let listed = vault.secrets(&["list"], "").await.expect(0);
     listed.prints("PASSWORD").prints("TOKEN");
-    vault.plugin("holder", &script(&folder), &["PASSWORD", "TOKEN"], &["TOKEN"]).await;
+    let shared = shared(&vault.world);
+    vault.plugin("holder", &script(&shared), &["PASSWORD", "TOKEN"], &["TOKEN"]).await;
     let reference = "postgres://app:${secret.PASSWORD}@db/${today}";
     vault.pipeline("p", "holder", json!({"stdin": reference})).await;
     let id = vault.world.launch("p").await;
     wait_for("the program is ready", DEADLINE, async || {
-        if folder.join("ready").exists() { Ok(()) } else { Err(vault.world.node.log()) }
+        if shared.join("ready").exists() { Ok(()) } else { Err(vault.world.node.log()) }
     })
     .await;
     // while it runs
     assert_hidden("the arguments of a process", &arguments());
     assert_hidden("an answer", vault.answers().await.as_bytes());
-    std::fs::write(folder.join("go"), "").unwrap();
+    std::fs::write(shared.join("go"), "").unwrap();
     let execution = vault.world.ended(&id).await;
     assert_eq!(execution["status"], "completed", "{execution:#}");
     let result = &execution["steps"][0]["attempts"][0]["result"];

@@ -135,7 +135,7 @@ async fn parts_verify(world: &World) {
 async fn restore(world: &World) {
     let (folder, database) = (world.node.folder(), TestDatabase::create().await);
     let url = database.url();
-    let pipelines = world.get("/pipelines").await.expect(200).json["items"][0]["name"].clone();
+    let pipelines = world.list("/pipelines?limit=9").await.expect(200).json["items"][0]["name"].clone();
     for store in [["--data-dir", "restored"], ["--database-url", &url]] {
         let import = [&["import", "all.jsonl", "--public-key", "keys"][..], &store].concat();
         let forged = [&["import", "payload.jsonl", "--public-key", "keys"][..], &store].concat();
@@ -211,7 +211,7 @@ async fn a_node_runs_as_a_role_that_can_change_nothing() {
     let node = Node::of(env!("CARGO_BIN_EXE_flexcore")).env("FLEXCORE_DATABASE_URL", as_role.clone());
     let world = World::with(node.start().await).await;
     sealed(&world).await;
-    let story = world.get("/executions?pipeline=story").await.expect(200).json;
+    let story = world.list("/executions?pipeline=story").await.expect(200).json;
     assert_eq!(story["items"][0]["status"], "completed", "{story:#}");
     world.cli(&["verify"]).await.expect(0).prints("intact: ");
     world.cli(&["projections", "rebuild"]).await.expect(0);

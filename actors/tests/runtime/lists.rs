@@ -46,8 +46,9 @@ async fn lists_show_what_single_reads_show() {
     world.until_last("pipeline-p", "PipelineCompleted").await;
     world.until_last("plugin-tap", "PluginExecutionCompleted").await;
     let one = world.api.execution(id).await.unwrap();
+    let head = world.events().await.last().unwrap().position;
     for view in View::ALL {
-        reflects(&world, *view, one.position).await;
+        reflects(&world, *view, head).await;
     }
     let filter = ExecutionFilter { pipeline: Some("p".parse().unwrap()), ..ExecutionFilter::default() };
     let listed = world.api.executions(filter, page(10)).await.unwrap();
