@@ -16,7 +16,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use flexcore::sandbox::{Launcher, Program, ProgramLimits};
+use flexcore::sandbox::{Jail, Launcher, Program, ProgramLimits};
 use serde_json::json;
 
 use self::bench_node::{BenchNode, config_file, program, shell};
@@ -95,11 +95,19 @@ async fn one_program(folder: &Path) -> Result<()> {
 
         let sink = || fs::File::create("/dev/null").map(Into::into);
         let began = Instant::now();
-        let limits =
-            ProgramLimits { memory_bytes: MEMORY, cpu_time: None, open_files: OPEN_FILES, file_size: None };
+        let limits = ProgramLimits {
+            memory_bytes: MEMORY,
+            cpu_time: None,
+            open_files: OPEN_FILES,
+            file_size: None,
+            processes: 64,
+            scratch_bytes: 1 << 28,
+        };
         let workdir = folder.to_path_buf();
         let (argv, env) = (vec![PROGRAM.to_owned()], Vec::new());
-        let program = Program { argv, env, workdir, stdin: None, stdout: sink()?, stderr: sink()?, limits };
+        let jail = Some(Jail { view: Vec::new(), files: Vec::new(), subprocess: false, result: None });
+        let program =
+            Program { argv, env, workdir, stdin: None, stdout: sink()?, stderr: sink()?, limits, jail };
         let mut running = launcher.start(program).await?;
         let ours_executed = began.elapsed();
         running.wait().await;

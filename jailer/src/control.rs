@@ -51,7 +51,7 @@ impl Control {
                     if received != expected {
                         return Err(ControlError::Descriptors { received, expected });
                     }
-                    return Ok((policy, descriptors));
+                    return Ok((*policy, descriptors));
                 }
                 Some(_) => return Err(ControlError::OutOfOrder),
                 None => {
@@ -80,9 +80,9 @@ impl Control {
         }
     }
 
-    /// Sends a report. Never waits.
-    pub(crate) fn report(&self, report: &Report) -> Result<(), ControlError> {
-        Ok(send_now(&self.socket, report)?)
+    /// Sends a report and descriptors with it. Never waits.
+    pub(crate) fn report(&self, report: &Report, attached: &[BorrowedFd<'_>]) -> Result<(), ControlError> {
+        Ok(send_now(&self.socket, report, attached)?)
     }
 
     pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {

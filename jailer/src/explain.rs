@@ -1,38 +1,72 @@
 //! Turns a failed step into a sentence that a person can act on. It only looks at files; it changes nothing.
 
+use crate::failure::Failure;
 use crate::limits::SHEBANG_BYTES;
-use crate::protocol::{Policy, Stage, StartFailure};
+use crate::protocol::{Policy, PolicyError, Stage, StartFailure};
 use nix::errno::Errno;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-/// The failure of `stage` with its explanation.
-pub(crate) fn failure(policy: &Policy, stage: Stage, errno: Errno) -> StartFailure {
+/// A failed step with its explanation.
+pub(crate) fn failure(policy: &Policy, failure: &Failure) -> StartFailure {
+    let (stage, errno, detail) = (failure.stage, failure.errno(), failure.detail.as_str());
+    let why = errno.desc();
     let message = match stage {
         Stage::Exec => {
             exec(Path::new(policy.argv.first().map_or("", String::as_str)), &policy.workdir, errno)
         }
         Stage::WorkingDirectory => {
-            format!("working directory {} cannot be entered: {}", policy.workdir.display(), errno.desc())
+            format!("working directory {} cannot be entered: {why}", policy.workdir.display())
         }
         Stage::Fork => format!(
-            "no process can be created: {}; lower the number of concurrent executions or raise the system's limits",
-            errno.desc()
+            "no process can be created: {why}; lower the number of concurrent executions or raise the system's limits"
         ),
         Stage::Descriptors if errno == Errno::ENOSYS || errno == Errno::EINVAL => {
             "descriptors cannot be closed safely: close_range with its close-on-exec flag needs linux 5.11 or newer"
                 .to_owned()
         }
-        Stage::SystemCalls => format!(
-            "the system call filter (seccomp) cannot be installed: {}; run flexcore on a kernel built with \
-             CONFIG_SECCOMP_FILTER and in a container whose own profile permits prctl(PR_SET_SECCOMP)",
-            errno.desc()
+        Stage::User => format!(
+            "no user of its own can be had for the program ({detail}: {why}): check that /run is writable for the superuser, \
+             or run flexcore as an ordinary user"
         ),
-        other => format!("the start failed at step {other:?}: {}", errno.desc()),
+        Stage::View if errno == Errno::ELOOP => {
+            format!("{detail} became a symbolic link after it was granted: grant the place that it leads to")
+        }
+        Stage::View => format!("{detail} cannot be shown to the program: {why}"),
+        Stage::Namespaces => format!("namespaces cannot be made ({detail}: {why}): {}", namespaces(errno)),
+        Stage::Root => format!("the program's root file system cannot be made ({detail}: {why})"),
+        Stage::Files => format!("file {detail} cannot be made for the program: {why}"),
+        Stage::Landlock => format!(
+            "access rules by path (landlock) cannot be enforced: {why}; run flexcore on linux 5.13 or newer, built with \
+             CONFIG_SECURITY_LANDLOCK and with landlock in the kernel's lsm= list"
+        ),
+        Stage::SystemCalls => format!(
+            "the system call filter (seccomp) cannot be installed: {why}; run flexcore on a kernel built with \
+             CONFIG_SECCOMP_FILTER and in a container whose own profile permits prctl(PR_SET_SECCOMP)"
+        ),
+        other => format!("the start failed at step {other:?}: {why}"),
     };
     StartFailure { stage, errno: errno as i32, message }
+}
+
+/// What hosts do against namespaces of ordinary users, and what undoes it.
+fn namespaces(errno: Errno) -> &'static str {
+    match errno {
+        Errno::ENOSPC => "raise user.max_user_namespaces",
+        Errno::ENOSYS | Errno::EINVAL => "a kernel with CONFIG_USER_NS is needed",
+        _ => {
+            "this host or container forbids them; set kernel.unprivileged_userns_clone=1 (Debian) or \
+             kernel.apparmor_restrict_unprivileged_userns=0 (Ubuntu), or give the container a seccomp profile that permits \
+             clone3, mount and pivot_root"
+        }
+    }
+}
+
+/// A policy that can never be executed.
+pub(crate) fn bad_policy(error: &PolicyError) -> StartFailure {
+    StartFailure { stage: Stage::Policy, errno: 0, message: error.to_string() }
 }
 
 /// The failure to build the filter, which depends on nothing but this machine's architecture.

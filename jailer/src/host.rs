@@ -11,7 +11,7 @@ use nix::sys::stat::{Mode, umask};
 use nix::unistd::{chdir, dup2_stdin};
 use std::fs::read_dir;
 use std::io::stdin;
-use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// First descriptor that is not a standard stream.
 pub(crate) const FIRST_PRIVATE_FD: RawFd = 3;
@@ -57,12 +57,12 @@ pub(crate) fn take_control_socket() -> Result<OwnedFd, HostError> {
     Ok(control)
 }
 
-/// Blocks every signal, becomes the reaper of all descendants and answers the descriptor that tells of their ends.
+/// Blocks every signal, becomes the reaper of all descendants and answers what tells of their ends.
 ///
 /// Signals are blocked, not handled: the launcher takes orders over its socket only, so a `SIGTERM` or `SIGINT` meant for
 /// a whole service or terminal cannot make it leave a tree behind. `SIGKILL` remains, and the program's parent-death
 /// signal answers that one.
-pub(crate) fn become_reaper() -> Result<SignalFd, HostError> {
+pub(crate) fn become_reaper() -> Result<Watch, HostError> {
     let system = |action| move |source| HostError::System { action, source };
     let threads = read_dir("/proc/self/task").map_err(|_| HostError::NoProc)?.count();
     if threads != 1 {
@@ -74,10 +74,28 @@ pub(crate) fn become_reaper() -> Result<SignalFd, HostError> {
     umask(Mode::from_bits_truncate(0o022));
     // Hold no file system of the daemon's.
     chdir("/").map_err(system("enter /"))?;
-    let mut child_ends = SigSet::empty();
-    child_ends.add(Signal::SIGCHLD);
-    SignalFd::with_flags(&child_ends, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
-        .map_err(system("watch for ends of children"))
+    Watch::new().map_err(system("watch for ends of children"))
+}
+
+/// Tells that a child ended. Signals must be blocked.
+pub(crate) struct Watch(SignalFd);
+
+impl Watch {
+    pub(crate) fn new() -> nix::Result<Self> {
+        let mut child_ends = SigSet::empty();
+        child_ends.add(Signal::SIGCHLD);
+        SignalFd::with_flags(&child_ends, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).map(Self)
+    }
+
+    /// Becomes readable when a child ends.
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+
+    /// To be called before children are looked for, so that an end after the look makes it readable again.
+    pub(crate) fn forget(&self) {
+        while let Ok(Some(_)) = self.0.read_signal() {}
+    }
 }
 
 /// `/dev/null`, close-on-exec.

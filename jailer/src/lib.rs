@@ -1,27 +1,36 @@
 //! The launcher of plugin programs: one small process per program, between the daemon and the program's process tree.
 //!
 //! The daemon starts `flexcore-jailer` with a stream socket on standard input and sends one [`protocol::Order::Start`]
-//! with the program's standard streams. The launcher forks the program into its own session with a cleared environment,
-//! closed descriptors, resource limits, `no_new_privs`, no capabilities and a system call filter, reports how it ended and what it used, and **reaps the whole
-//! tree**: whatever the program left behind is killed before the end is reported. The socket is also the lifeline: when
-//! the daemon's end closes, for whatever reason, the tree is killed at once.
+//! with the program's standard streams. The launcher forks [`init`] into new namespaces, where it makes a root file system
+//! of what the policy shows and starts the program in its own session with a cleared environment, closed descriptors,
+//! resource limits, no capabilities, access rules and a system call filter. The launcher reports how the program ended and
+//! what it used, and **reaps the whole tree**: whatever the program left behind is killed before the end is reported. The
+//! socket is also the lifeline: when the daemon's end closes, for whatever reason, the tree is killed at once.
 //!
 //! **Invariant:** this process has one thread, from its first instruction to its last; that is what makes `fork` followed
 //! by ordinary code sound. Never in here: an async runtime, a thread, a logger, a database, configuration files, or any
 //! knowledge of pipelines and protocols of plugins.
 
+pub mod base;
 pub mod limits;
 pub mod process_tree;
 pub mod protocol;
 
+mod access;
 mod control;
 mod explain;
+mod failure;
 mod filter;
 mod host;
+mod init;
 mod memory;
+mod namespaces;
 mod payload;
 mod reaper;
+mod root;
 mod supervise;
+mod trees;
+mod user;
 
 use std::process::ExitCode;
 

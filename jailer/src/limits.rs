@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-/// Largest message in either direction. The kernel takes at most 6 MiB of arguments and environment, so a policy above
-/// this could not be executed anyway; a longer length prefix is refused before anything is allocated.
-pub const MESSAGE_BYTES: usize = 8 * 1024 * 1024;
+/// Largest message in either direction: a policy with its files, of which catalogs are the largest, and at most 6 MiB of
+/// arguments and environment, more than which the kernel does not take. A longer length prefix is refused before anything
+/// is allocated.
+pub const MESSAGE_BYTES: usize = 64 * 1024 * 1024;
 
 /// How much is read from the control socket at a time.
 pub const READ_BYTES: usize = 64 * 1024;
@@ -39,3 +40,28 @@ pub const SHEBANG_BYTES: u64 = 256;
 
 /// Between the soft limit of processor time (`SIGXCPU`, which a program may catch) and the hard one (`SIGKILL`), seconds.
 pub const CPU_TIME_MARGIN: u64 = 5;
+
+/// Longest text about a failed step: a path.
+pub const DETAIL_BYTES: usize = 1024;
+
+/// Users that the superuser's programs run as, one each: a range that distributions leave free (below 2^31, above what
+/// systemd gives to containers), so that no file and no other process belongs to them.
+pub const USERS: std::ops::Range<u32> = 1_900_000_000..1_900_065_536;
+
+/// How many users are tried before a start is given up: more than run at once on any host.
+pub const USER_TRIES: u32 = 8_192;
+
+/// Bytes of the program's root file system, which holds directories, links, placed files and no data.
+pub const ROOT_BYTES: u64 = MESSAGE_BYTES as u64;
+
+/// Files and directories of the root file system.
+pub const ROOT_FILES: u64 = 16_384;
+
+/// Bytes of the private file system where the policy gives no other bound.
+pub const SCRATCH_BYTES: u64 = 256 * 1024 * 1024;
+
+/// Files and directories of the private file system: each costs the kernel memory of its own.
+pub const SCRATCH_FILES: u64 = 131_072;
+
+/// Host names of the program's namespace, and of no host.
+pub const HOST_NAME: &str = "flexcore";

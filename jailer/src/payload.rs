@@ -1,9 +1,10 @@
 //! From `fork` to `exec`: the order of operations that turns a copy of the launcher into the program.
 //!
-//! [`STEPS`] is that order, as data. Further isolation has its places in it: namespaces are entered by the fork itself and
-//! Landlock comes after the working directory was entered. The system call filter is last before exec, since steps above
-//! it need calls that it refuses. Nothing here looks at what the program is.
+//! [`STEPS`] is that order, as data. Namespaces and root are entered before, by `init`; the system call filter is last
+//! before exec, since steps above it need calls that it refuses. Nothing here looks at what the program is.
 
+use crate::access::Rules;
+use crate::failure::{At, Failure};
 use crate::filter::Filter;
 use crate::host::{FIRST_PRIVATE_FD, close_from, dev_null};
 use crate::limits::CPU_TIME_MARGIN;
@@ -14,8 +15,7 @@ use nix::sys::prctl::{set_no_new_privs, set_pdeathsig};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::unistd::{
-    ForkResult, Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, execve, fork, getpid, getppid, pipe2,
-    setsid, write,
+    ForkResult, Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, execve, fork, getpid, getppid, setsid,
 };
 use rustix::thread::{
     CapabilitySet, CapabilitySets, clear_ambient_capability_set, remove_capability_from_bounding_set,
@@ -25,21 +25,21 @@ use std::ffi::CString;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 
-/// What a step of the child tells before it gives up: place in [`STEPS`] and the error number, little endian.
-pub(crate) const FAILURE_BYTES: usize = 5;
-
 /// Exit code of a child that could not become the program; never seen outside, the failure itself is reported.
 const NOT_STARTED: i32 = 127;
 
 /// A program made ready, so that the child only makes system calls.
 pub(crate) struct Payload {
-    launcher: Pid,
+    parent: Pid,
     program: CString,
     argv: Vec<CString>,
     env: Vec<CString>,
     workdir: CString,
     limits: Limits,
-    filter: Filter,
+    /// Only with namespaces: elsewhere the kernel would count what the user runs besides.
+    processes: Option<u64>,
+    rules: Option<Rules>,
+    filter: Option<Filter>,
     stdin: OwnedFd,
     stdout: OwnedFd,
     stderr: OwnedFd,
@@ -61,16 +61,21 @@ const STEPS: &[Step] = &[
     Step { stage: Stage::WorkingDirectory, run: working_directory },
     Step { stage: Stage::Privileges, run: no_new_privileges },
     Step { stage: Stage::Capabilities, run: no_capabilities },
+    Step { stage: Stage::Landlock, run: file_access },
     Step { stage: Stage::SystemCalls, run: system_calls },
     Step { stage: Stage::Exec, run: exec },
 ];
 
 impl Payload {
-    /// Takes a checked policy, the system call filter and the descriptors that came with the policy.
+    /// Takes a checked policy, the system call filter, if any, and the descriptors that came with the policy.
     ///
     /// # Errors
     /// `EINVAL` for a NUL byte or the wrong number of descriptors; the system's when `/dev/null` cannot be opened.
-    pub(crate) fn new(policy: &Policy, filter: Filter, descriptors: Vec<OwnedFd>) -> nix::Result<Self> {
+    pub(crate) fn new(
+        policy: &Policy,
+        filter: Option<Filter>,
+        descriptors: Vec<OwnedFd>,
+    ) -> nix::Result<Self> {
         let text = |bytes: &[u8]| CString::new(bytes).map_err(|_| Errno::EINVAL);
         let argv =
             policy.argv.iter().map(|argument| text(argument.as_bytes())).collect::<nix::Result<Vec<_>>>()?;
@@ -78,12 +83,14 @@ impl Payload {
         let mut descriptors = descriptors.into_iter();
         let mut next = || descriptors.next().ok_or(Errno::EINVAL);
         Ok(Self {
-            launcher: getpid(),
+            parent: getpid(),
             program: argv.first().ok_or(Errno::EINVAL)?.clone(),
             env: env.collect::<nix::Result<_>>()?,
             argv,
             workdir: text(policy.workdir.as_os_str().as_bytes())?,
             limits: policy.limits.clone(),
+            processes: policy.limits.processes.filter(|_| policy.isolation.namespaces),
+            rules: policy.isolation.landlock.then(|| Rules::of(policy)),
             filter,
             stdin: if policy.stdin { next()? } else { dev_null(OFlag::O_RDONLY)? },
             stdout: next()?,
@@ -91,28 +98,25 @@ impl Payload {
         })
     }
 
-    /// Forks. Answers the child's id and the read end of the failure pipe: [`FAILURE_BYTES`] when a step failed, the end
-    /// of the stream without a byte when the program was executed.
+    /// Forks and answers the child's id. A step that fails is told over `tell`, which the child closes when it executes the
+    /// program.
     ///
     /// # Errors
-    /// The system's, of `pipe2` or `fork`.
-    pub(crate) fn fork(self) -> nix::Result<(Pid, OwnedFd)> {
-        let (failure, tell) = pipe2(OFlag::O_CLOEXEC)?;
-        // SAFETY: the launcher has one thread (checked at its start), so the child's copy of memory, the allocator's and
-        // standard library's locks included, is consistent and it may run ordinary code.
-        match unsafe { fork() }? {
-            ForkResult::Parent { child } => Ok((child, failure)),
-            ForkResult::Child => self.become_program(&tell),
+    /// The system's, of `fork`.
+    pub(crate) fn fork(&mut self, tell: &OwnedFd) -> Result<Pid, Failure> {
+        self.parent = getpid();
+        // SAFETY: this process has one thread (the launcher checked it at its start, init is a copy of that), so the child's
+        // copy of memory, the allocator's and standard library's locks included, is consistent and it may run ordinary code.
+        match unsafe { fork() }.at(Stage::Fork, "fork")? {
+            ForkResult::Parent { child } => Ok(child),
+            ForkResult::Child => self.become_program(tell),
         }
     }
 
     fn become_program(&self, tell: &OwnedFd) -> ! {
-        for (index, step) in STEPS.iter().enumerate() {
+        for step in STEPS {
             if let Err(errno) = (step.run)(self) {
-                let mut failure = [u8::try_from(index).unwrap_or(u8::MAX); FAILURE_BYTES];
-                failure[1..].copy_from_slice(&(errno as i32).to_le_bytes());
-                // Nobody is left to tell if this fails; the exit code still says that the program did not run.
-                let _ = write(tell, &failure);
+                Failure::new(step.stage, errno, "").tell(tell);
                 break;
             }
         }
@@ -121,17 +125,10 @@ impl Payload {
     }
 }
 
-/// What the child told over the failure pipe.
-pub(crate) fn decode_failure(failure: [u8; FAILURE_BYTES]) -> (Stage, Errno) {
-    let [index, errno @ ..] = failure;
-    let stage = STEPS.get(usize::from(index)).map_or(Stage::Exec, |step| step.stage);
-    (stage, Errno::from_raw(i32::from_le_bytes(errno)))
-}
-
 fn parent_death(payload: &Payload) -> nix::Result<()> {
     set_pdeathsig(Signal::SIGKILL)?;
-    // The launcher may have died before the line above: then the signal will never come.
-    if getppid() == payload.launcher { Ok(()) } else { Err(Errno::ESRCH) }
+    // The parent may have died before the line above: then the signal will never come.
+    if getppid() == payload.parent { Ok(()) } else { Err(Errno::ESRCH) }
 }
 
 fn session(_: &Payload) -> nix::Result<()> {
@@ -164,8 +161,11 @@ fn resource_limits(payload: &Payload) -> nix::Result<()> {
     if let Some(bytes) = limits.file_bytes {
         limit(Resource::RLIMIT_FSIZE, bytes, bytes)?;
     }
-    // RLIMIT_NPROC is left alone on purpose: it counts every process of the user, the daemon's own included, and binds
-    // the superuser never. It becomes meaningful inside a user namespace.
+    if let Some(processes) = payload.processes {
+        // Init is one more.
+        let processes = processes.saturating_add(1);
+        limit(Resource::RLIMIT_NPROC, processes, processes)?;
+    }
     Ok(())
 }
 
@@ -217,8 +217,12 @@ fn no_capabilities(_: &Payload) -> nix::Result<()> {
         .map_err(|error| Errno::from_raw(error.raw_os_error()))
 }
 
+fn file_access(payload: &Payload) -> nix::Result<()> {
+    payload.rules.iter().try_for_each(Rules::enforce)
+}
+
 fn system_calls(payload: &Payload) -> nix::Result<()> {
-    payload.filter.install()
+    payload.filter.iter().try_for_each(Filter::install)
 }
 
 fn exec(payload: &Payload) -> nix::Result<()> {

@@ -4,28 +4,28 @@
 //! group's number from being given to someone else. Deciding when to kill is `supervise`'s.
 
 use crate::control::wait;
+use crate::host::Watch;
 use crate::limits::{KILL_ROUND, KILL_WAIT};
 use crate::process_tree::{Descendant, descendants, signal};
 use crate::protocol::Outcome;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::signal::{Signal, killpg};
-use nix::sys::signalfd::SignalFd;
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::{Pid, getpid};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
 /// The children of this process.
 pub(crate) struct Reaper {
     main: Pid,
-    child_ends: SignalFd,
+    child_ends: Watch,
     ended: Option<Outcome>,
 }
 
 impl Reaper {
     /// The reaper of the tree whose first process is `main`.
-    pub(crate) fn new(main: Pid, child_ends: SignalFd) -> Self {
+    pub(crate) fn new(main: Pid, child_ends: Watch) -> Self {
         Self { main, child_ends, ended: None }
     }
 
@@ -41,7 +41,7 @@ impl Reaper {
 
     /// Waits for every orphan that has ended, up to the end of the main program, which is noted but left a zombie.
     pub(crate) fn collect_orphans(&mut self) {
-        self.forget_signals();
+        self.child_ends.forget();
         while self.ended.is_none() {
             match peek() {
                 Ok(Some(end)) if end.pid == self.main => self.ended = Some(end.outcome),
@@ -66,7 +66,7 @@ impl Reaper {
         let deadline = Instant::now() + KILL_WAIT;
         let _ = killpg(self.main, Signal::SIGKILL);
         loop {
-            self.forget_signals();
+            self.child_ends.forget();
             if self.collect_all() == Err(Errno::ECHILD) {
                 return Vec::new();
             }
@@ -97,23 +97,18 @@ impl Reaper {
         }
         Ok(())
     }
-
-    /// Empties the descriptor before children are looked for, so that an end after the look wakes the next poll.
-    fn forget_signals(&mut self) {
-        while let Ok(Some(_)) = self.child_ends.read_signal() {}
-    }
 }
 
 /// The end of one child.
-struct End {
-    pid: Pid,
-    outcome: Outcome,
+pub(crate) struct End {
+    pub(crate) pid: Pid,
+    pub(crate) outcome: Outcome,
 }
 
 /// A child that has ended, left as it is; `None` if there is none, `ECHILD` if there are no children.
 ///
 /// Not nix's `waitid`: it answers an error for a child that died of a real-time signal.
-fn peek() -> nix::Result<Option<End>> {
+pub(crate) fn peek() -> nix::Result<Option<End>> {
     let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
     // SAFETY: all zeros is a valid siginfo_t, and the one that POSIX asks for to recognise "nobody has ended".
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
@@ -129,7 +124,8 @@ fn peek() -> nix::Result<Option<End>> {
     Ok(Some(End { pid: Pid::from_raw(pid), outcome }))
 }
 
-fn collect(pid: Pid) {
+/// Waits for a process that has ended.
+pub(crate) fn collect(pid: Pid) {
     // It has ended, so this does not wait. An error can only be about decoding a real-time signal, after the fact.
     let _ = waitpid(pid, Some(WaitPidFlag::WNOHANG));
 }

@@ -4,22 +4,26 @@
 
 use crate::control::{Control, ControlError, wait};
 use crate::explain;
-use crate::filter::Filter;
-use crate::host::{HostError, become_reaper, take_control_socket};
+use crate::failure::{At, Failure};
+use crate::filter::{Allow, Filter};
+use crate::host::{HostError, Watch, become_reaper, take_control_socket};
+use crate::init::{Init, open_result};
 use crate::limits::GRACE_MAX;
 use crate::memory::MemoryWatch;
-use crate::payload::{FAILURE_BYTES, Payload, decode_failure};
+use crate::payload::Payload;
 use crate::process_tree::descendants;
-use crate::protocol::{Ended, Order, Outcome, Policy, Report, Stage, StartFailure, Usage};
+use crate::protocol::{Ended, Isolation, Order, Outcome, Policy, Report, Stage, StartFailure, Usage};
 use crate::reaper::Reaper;
+use crate::root;
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::Signal;
-use nix::sys::signalfd::SignalFd;
 use nix::sys::time::TimeValLike;
-use nix::unistd::{Pid, getpid, read};
+use nix::unistd::{Pid, getpid, pipe2};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// What the launcher could not do, for its own standard error: the daemon sees the socket close.
@@ -41,7 +45,7 @@ pub(crate) fn run() -> Result<(), SuperviseError> {
         Err(error) => {
             let failure =
                 StartFailure { stage: Stage::Prepare, errno: error.errno(), message: error.to_string() };
-            control.report(&Report::StartFailed(failure))?;
+            control.report(&Report::StartFailed(failure), &[])?;
             return Err(error.into());
         }
     };
@@ -51,20 +55,23 @@ pub(crate) fn run() -> Result<(), SuperviseError> {
     };
     match start(&control, child_ends, &policy, descriptors)? {
         Ok(mut program) => program.supervise(&mut control),
-        Err(failure) => Ok(control.report(&Report::StartFailed(failure))?),
+        Err(failure) => Ok(control.report(&Report::StartFailed(failure), &[])?),
     }
 }
 
 fn refuse(control: &Control, error: ControlError) -> Result<(), SuperviseError> {
     let failure = StartFailure { stage: Stage::Policy, errno: 0, message: error.to_string() };
     // Whoever sent no usable policy may be gone; the error itself is what is returned.
-    let _ = control.report(&Report::StartFailed(failure));
+    let _ = control.report(&Report::StartFailed(failure), &[]);
     Err(error.into())
 }
 
 /// A program that was executed, and what is watched about it.
 struct Program {
     reaper: Reaper,
+    /// With namespaces; the reaper's main process is then init.
+    init: Option<Init>,
+    result: Option<PathBuf>,
     started: Instant,
     memory: Option<MemoryWatch>,
     kill_at: Option<Instant>,
@@ -81,50 +88,64 @@ enum Cause {
 /// Forks the program and waits until it was executed or failed.
 fn start(
     control: &Control,
-    child_ends: SignalFd,
+    child_ends: Watch,
     policy: &Policy,
     descriptors: Vec<OwnedFd>,
 ) -> Result<Result<Program, StartFailure>, SuperviseError> {
-    if let Err(error) = policy.check() {
-        return Ok(Err(StartFailure { stage: Stage::Policy, errno: 0, message: error.to_string() }));
-    }
-    let filter = match Filter::build() {
-        Ok(filter) => filter,
-        Err(error) => return Ok(Err(explain::no_filter(&error))),
-    };
-    let payload = match Payload::new(policy, filter, descriptors) {
-        Ok(payload) => payload,
-        Err(errno) => return Ok(Err(explain::failure(policy, Stage::Descriptors, errno))),
-    };
     let started = Instant::now();
-    let (pid, failure) = match payload.fork() {
+    let (failure, tell) = pipe2(OFlag::O_CLOEXEC)?;
+    let (main, init) = match fork(policy, descriptors, &tell) {
         Ok(forked) => forked,
-        Err(errno) => return Ok(Err(explain::failure(policy, Stage::Fork, errno))),
+        Err(failure) => return Ok(Err(failure)),
     };
-    let mut reaper = Reaper::new(pid, child_ends);
-    match await_exec(control, &failure)? {
-        Exec::Done => {}
-        Exec::Failed(failure) => {
-            reaper.destroy_tree();
-            let (stage, errno) = decode_failure(failure);
-            return Ok(Err(explain::failure(policy, stage, errno)));
-        }
-        Exec::DaemonGone => {
-            reaper.destroy_tree();
-            return Err(ControlError::Closed.into());
-        }
+    drop(tell);
+    let mut reaper = Reaper::new(main, child_ends);
+    let answer = await_exec(control, &failure);
+    if !matches!(answer, Ok(Exec::Done)) {
+        reaper.destroy_tree();
     }
-    if let Err(error) = control.report(&Report::Started { pid: pid.as_raw() }) {
+    match answer? {
+        Exec::Done => {}
+        Exec::Failed(failure) => return Ok(Err(explain::failure(policy, &failure))),
+        Exec::DaemonGone => return Err(ControlError::Closed.into()),
+    }
+    // Below init the program is the first; one that has ended already is spoken of by its init.
+    let program = init.as_ref().and_then(|init| Some(descendants(init.pid).first()?.pid)).unwrap_or(main);
+    if let Err(error) = control.report(&Report::Started { pid: program.as_raw() }, &[]) {
         reaper.destroy_tree();
         return Err(error.into());
     }
     let memory = policy.limits.memory_bytes.map(MemoryWatch::new);
-    Ok(Ok(Program { reaper, started, memory, kill_at: None }))
+    let result = policy.result.clone();
+    Ok(Ok(Program { reaper, init, result, started, memory, kill_at: None }))
+}
+
+/// Starts the program's first process, which is init where there are namespaces.
+fn fork(
+    policy: &Policy,
+    descriptors: Vec<OwnedFd>,
+    tell: &OwnedFd,
+) -> Result<(Pid, Option<Init>), StartFailure> {
+    policy.check().map_err(|error| explain::bad_policy(&error))?;
+    let Isolation { namespaces, seccomp, .. } = policy.isolation;
+    let allow = Allow { subprocess: policy.subprocess, internet: namespaces };
+    let filter = seccomp.then(|| Filter::build(allow)).transpose();
+    let filter = filter.map_err(|error| explain::no_filter(&error))?;
+    let payload = Payload::new(policy, filter, descriptors).at(Stage::Descriptors, "");
+    let started = payload.and_then(|mut payload| {
+        if namespaces {
+            let init = Init::start(policy, payload, tell)?;
+            return Ok((init.pid, Some(init)));
+        }
+        root::place(&policy.files)?;
+        Ok((payload.fork(tell)?, None))
+    });
+    started.map_err(|failure| explain::failure(policy, &failure))
 }
 
 enum Exec {
     Done,
-    Failed([u8; FAILURE_BYTES]),
+    Failed(Failure),
     DaemonGone,
 }
 
@@ -138,11 +159,9 @@ fn await_exec(control: &Control, failure: &OwnedFd) -> Result<Exec, SuperviseErr
         ];
         wait(&mut fds, None)?;
         if fds[0].any().unwrap_or(true) {
-            let mut told = [0; FAILURE_BYTES];
-            // Written in one piece, far below the size that pipes keep whole.
-            return match read(failure, &mut told) {
-                Ok(FAILURE_BYTES) => Ok(Exec::Failed(told)),
-                Ok(_) => Ok(Exec::Done),
+            return match Failure::heard(failure) {
+                Ok(Some(failure)) => Ok(Exec::Failed(failure)),
+                Ok(None) => Ok(Exec::Done),
                 Err(Errno::EINTR) => continue,
                 Err(error) => Err(error.into()),
             };
@@ -158,14 +177,21 @@ impl Program {
         let cause = self.watch(control);
         let survivors = self.reaper.destroy_tree();
         let wall = self.started.elapsed();
+        let killed = Outcome::Signal(Signal::SIGKILL as i32);
+        let (ended, result) = match &self.init {
+            Some(init) => init.verdict().map_or((killed, None), |(outcome, result)| (outcome, result)),
+            // Only a survivor has not ended; it has been sent the signal.
+            None => (self.reaper.ended().unwrap_or(killed), self.result.as_deref().and_then(open_result)),
+        };
         let outcome = match cause {
             Cause::OutOfMemory { limit, peak } => Outcome::OutOfMemory { limit, peak },
-            // Only a survivor has not ended; it has been sent the signal.
-            _ => self.reaper.ended().unwrap_or(Outcome::Signal(Signal::SIGKILL as i32)),
+            _ => ended,
         };
         let survivors = survivors.into_iter().map(Pid::as_raw).collect();
-        let report = Report::Ended(Ended { outcome, usage: self.usage(wall), survivors });
-        match control.report(&report) {
+        let usage = self.usage(wall);
+        let report = Report::Ended(Ended { outcome, usage, survivors, result: result.is_some() });
+        let attached: Vec<_> = result.iter().map(AsFd::as_fd).collect();
+        match control.report(&report, &attached) {
             // Nobody is there to read it.
             Err(ControlError::Send(_)) if matches!(cause, Cause::DaemonGone) => Ok(()),
             reported => Ok(reported?),
@@ -208,7 +234,10 @@ impl Program {
         loop {
             match control.next() {
                 Ok(Some(Order::Stop { grace_ms })) => {
-                    self.reaper.terminate_group();
+                    match &self.init {
+                        Some(init) => init.terminate(),
+                        None => self.reaper.terminate_group(),
+                    }
                     let at = Instant::now() + Duration::from_millis(grace_ms).min(GRACE_MAX);
                     self.kill_at = Some(self.kill_at.map_or(at, |earlier| earlier.min(at)));
                 }

@@ -2,13 +2,16 @@
 //! conversions in it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use flexcore_actors::domain::outcome::Usage;
 use flexcore_actors::ports::BoxFuture;
 use futures::FutureExt;
 
-use crate::plugins::launch::{Control, Ended, Launch, LaunchFailure, Launched, Start, Status};
+use crate::plugins::launch::{
+    Control, Ended, Jail, Launch, LaunchFailure, Launched, PlacedFile, Shown, Start, Status,
+};
 use crate::sandbox;
 
 impl Launch for sandbox::Launcher {
@@ -27,9 +30,12 @@ impl Launch for sandbox::Launcher {
             cpu_time: start.limits.cpu_time,
             open_files: u64::from(start.limits.open_files),
             file_size: start.limits.file_size.map(|size| size.0),
+            processes: u64::from(start.limits.processes),
+            scratch_bytes: start.limits.scratch.0,
         };
-        let Start { argv, env, workdir, stdin, stdout, stderr, .. } = start;
-        let program = sandbox::Program { argv, env, workdir, stdin, stdout, stderr, limits };
+        let Start { argv, env, workdir, stdin, stdout, stderr, jail, .. } = start;
+        let jail = jail.map(sandbox::Jail::from);
+        let program = sandbox::Program { argv, env, workdir, stdin, stdout, stderr, limits, jail };
         async move {
             let mut running = Self::start(self, program).await.map_err(|e| LaunchFailure(e.to_string()))?;
             let (pid, control) = (running.pid(), Box::new(running.control()));
@@ -37,6 +43,19 @@ impl Launch for sandbox::Launcher {
             Ok(Launched { pid, control, ended })
         }
         .boxed()
+    }
+}
+
+impl From<Jail> for sandbox::Jail {
+    fn from(Jail { view, files, subprocess, result }: Jail) -> Self {
+        let shown = |Shown { source, target, write }| sandbox::Shown { source, target, write };
+        let placed = |PlacedFile { path, mode, content }| sandbox::PlacedFile { path, mode, content };
+        Self {
+            view: view.into_iter().map(shown).collect(),
+            files: files.into_iter().map(placed).collect(),
+            subprocess,
+            result,
+        }
     }
 }
 
@@ -55,6 +74,7 @@ impl From<sandbox::Ended> for Ended {
             sandbox::Status::Lost => Status::Lost,
         };
         let sandbox::Usage { wall_ms, cpu_ms, peak_memory_bytes } = ended.usage;
-        Self { status, usage: Usage { wall_ms, cpu_ms, peak_memory_bytes }, survivors: ended.survivors.len() }
+        let usage = Usage { wall_ms, cpu_ms, peak_memory_bytes };
+        Self { status, usage, survivors: ended.survivors.len(), result: ended.result.map(Arc::new) }
     }
 }

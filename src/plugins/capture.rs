@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::launch::{Launch, Launched, Start, Status};
+use super::launch::{Jail, Launch, Launched, Start, Status};
 use super::limits::{LOG_READ, MAX_LOG_LINE};
 use super::log::{ProgramLog, Stream};
 use super::output::{Line, LineCutter, Output};
@@ -21,6 +21,8 @@ pub struct Helper {
     pub env: Vec<(String, String)>,
     /// Where it starts.
     pub workdir: std::path::PathBuf,
+    /// What it sees and may do; `None` for a helper of FlexCore's own.
+    pub jail: Option<Jail>,
     /// What it may use.
     pub limits: flexcore_actors::domain::plugin::Limits,
     /// How long it may take.
@@ -81,9 +83,10 @@ pub async fn capture(
 ) -> Result<Captured, HelperError> {
     let (stdout, child_stdout) = pipe::small()?;
     let (stderr, child_stderr) = pipe::small()?;
-    let Helper { argv, env, workdir, limits, timeout, max_output, log, log_output } = helper;
+    let Helper { argv, env, workdir, jail, limits, timeout, max_output, log, log_output } = helper;
     let output_log = log.clone().filter(|_| log_output);
-    let start = Start { argv, env, workdir, stdin: None, stdout: child_stdout, stderr: child_stderr, limits };
+    let start =
+        Start { argv, env, workdir, stdin: None, stdout: child_stdout, stderr: child_stderr, limits, jail };
     let Launched { control, mut ended, .. } =
         launcher.start(start).await.map_err(|e| HelperError::NotStarted(e.to_string()))?;
     let gone = CancellationToken::new();

@@ -2,10 +2,9 @@
 //! `$FLEXCORE_RESULT` is its result.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -16,11 +15,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::attend::{Manners, attend};
 use super::host::{Attempt, Host};
-use super::launch::{Launched, Start, Status};
+use super::launch::{Launched, Status};
 use super::limits::MAX_ENV_BYTES;
 use super::log::Stream;
 use super::output::Output;
-use super::program::{Prepared, Refusal, config_of, start_failed, write_file};
+use super::program::{Prepared, config_of, start_failed};
 use super::relay::pipe;
 use super::report;
 use super::scratch::write_private;
@@ -59,7 +58,8 @@ pub async fn run(host: &Host, attempt: &Attempt<'_>, mut program: Prepared) -> A
     );
     program.log.close();
     let ended_well = fate.ended.as_ref().is_some_and(|(ended, _)| ended.status == Status::Exit(0));
-    let result = match read_result(&program.workdir.join(RESULT), program.limits.output) {
+    let left = fate.ended.as_mut().and_then(|(ended, _)| ended.result.take());
+    let result = match left.map_or(Ok(Value::Null), |left| read_result(&*left, program.limits.output)) {
         Ok(result) => result,
         Err(why) => {
             // how a program ended says more than what it left behind
@@ -83,16 +83,8 @@ async fn start(
     let (errors, stderr) = pipe::small().map_err(pipes)?;
     let output = Output::new(output, gone.clone()).map_err(pipes)?;
     let errors = Output::new(errors, gone.clone()).map_err(pipes)?;
-    let start = Start {
-        argv: program.argv.clone(),
-        env: program.env.clone(),
-        workdir: program.workdir.clone(),
-        stdin,
-        stdout,
-        stderr,
-        limits: program.limits.clone(),
-    };
-    let launched = host.launcher.start(start).await.map_err(|e| e.to_string())?;
+    let launched =
+        host.launcher.start(program.start(stdin, stdout, stderr)).await.map_err(|e| e.to_string())?;
     Ok((launched, output, errors))
 }
 
@@ -104,13 +96,8 @@ fn furnish(
     let spec = &attempt.spec.programs[0];
     let plugin = program.plugin.clone();
     let failed = |why: String| start_failed(&plugin, why);
-    let file = |name, value: &Value| {
-        write_file(&plugin, &program.workdir, name, value).map_err(|refusal| match refusal {
-            Refusal::Cause(cause) => cause,
-            Refusal::Stopped => failed("it was stopped".to_owned()),
-        })
-    };
-    let config_path = file("config.json", &config_of(spec))?;
+    program.jail.result = Some(program.workdir.join(RESULT));
+    let config_path = program.place("config.json", &config_of(spec));
     program.argv.extend(arguments(&spec.config).map_err(failed)?);
     for (name, value) in variables(spec, attempt, &program.workdir, config_path).map_err(failed)? {
         program.env.retain(|(known, _)| *known != name);
@@ -179,17 +166,8 @@ fn plain_text(value: &Value) -> Option<String> {
     }
 }
 
-/// Reads the result a program left; nothing is `null`. The file is not trusted: never through a link, never a device.
-fn read_result(path: &Path, limit: Bytes) -> Result<Value, String> {
-    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
-    let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
-        Ok(file) => file,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Value::Null),
-        Err(e) => return Err(format!("$FLEXCORE_RESULT cannot be read: {e}")),
-    };
-    if !file.metadata().is_ok_and(|found| found.is_file()) {
-        return Err("$FLEXCORE_RESULT is not a file".to_owned());
-    }
+/// Reads the result a program left; nothing in it is `null`.
+fn read_result(file: impl Read, limit: Bytes) -> Result<Value, String> {
     let mut bytes = Vec::new();
     file.take(limit.0.saturating_add(1))
         .read_to_end(&mut bytes)
@@ -209,30 +187,29 @@ fn read_result(path: &Path, limit: Bytes) -> Result<Value, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Seek, Write};
+
     use serde_json::json;
 
     use super::*;
 
     #[test]
     fn results() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("r");
-        let read = || read_result(&path, Bytes(64));
-        assert_eq!(read(), Ok(Value::Null));
+        let read = |content: &str| {
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(content.as_bytes()).unwrap();
+            file.rewind().unwrap();
+            read_result(file, Bytes(64))
+        };
         for (content, expected) in [("", Value::Null), (" \n", Value::Null), (r#"{"a":1}"#, json!({"a": 1}))]
         {
-            std::fs::write(&path, content).unwrap();
-            assert_eq!(read(), Ok(expected), "{content}");
+            assert_eq!(read(content), Ok(expected), "{content}");
         }
         for bad in ["[1]", "null", "{", "text"] {
-            std::fs::write(&path, bad).unwrap();
-            assert!(read().is_err(), "{bad}");
+            assert!(read(bad).is_err(), "{bad}");
         }
-        std::fs::write(&path, format!(r#"{{"a":"{}"}}"#, "x".repeat(80))).unwrap();
-        assert!(read().unwrap_err().contains("limits.output (64B)"));
-        std::fs::remove_file(&path).unwrap();
-        std::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
-        assert!(read().is_err(), "a link leads out of the private directory");
+        let large = format!(r#"{{"a":"{}"}}"#, "x".repeat(80));
+        assert!(read(&large).unwrap_err().contains("limits.output (64B)"));
     }
 
     #[test]

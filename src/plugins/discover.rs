@@ -44,6 +44,7 @@ async fn discover(host: &Host, prepared: &Prepared, stop: &CancellationToken) ->
         argv: prepared.argv.iter().cloned().chain(["--discover".to_owned()]).collect(),
         env: prepared.env.clone(),
         workdir: prepared.workdir.clone(),
+        jail: Some(prepared.jail.clone()),
         limits: prepared.limits.clone(),
         timeout: DISCOVER_TIMEOUT,
         max_output,

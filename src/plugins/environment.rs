@@ -240,6 +240,7 @@ impl Build<'_> {
             argv,
             env: self.variables(),
             workdir: workdir.to_owned(),
+            jail: None,
             limits: Limits { memory: Bytes(BUILD_MEMORY), open_files: 1_024, ..Limits::default() },
             timeout: BUILD_TIMEOUT,
             max_output: BUILD_LOG,

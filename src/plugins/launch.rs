@@ -2,8 +2,10 @@
 //! connects them.
 
 use std::fmt;
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use flexcore_actors::domain::outcome::Usage;
@@ -42,6 +44,50 @@ pub struct Start {
     pub stderr: OwnedFd,
     /// What it may use.
     pub limits: Limits,
+    /// What it sees and may do; `None` for a helper of FlexCore's own that works with the host's files and network.
+    pub jail: Option<Jail>,
+}
+
+/// What a program sees of the host and may do beyond its own process.
+#[derive(Debug, Clone, Default)]
+pub struct Jail {
+    /// Files and directories that it sees, beside what every program does.
+    pub view: Vec<Shown>,
+    /// Files that are made for it.
+    pub files: Vec<PlacedFile>,
+    /// Whether it may start other programs.
+    pub subprocess: bool,
+    /// The file whose content [`Ended::result`] is.
+    pub result: Option<PathBuf>,
+}
+
+/// A place of the host that a program sees.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    /// Where it is, without symbolic links.
+    pub source: PathBuf,
+    /// Where the program sees it.
+    pub target: PathBuf,
+    /// Whether the program may change it.
+    pub write: bool,
+}
+
+/// A file that is made for a program and gone with it.
+#[derive(Clone)]
+pub struct PlacedFile {
+    /// Absolute.
+    pub path: PathBuf,
+    /// Permission bits for the program's user.
+    pub mode: u32,
+    /// Its content.
+    pub content: Vec<u8>,
+}
+
+impl fmt::Debug for PlacedFile {
+    /// Without the content, which may be a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PlacedFile").field("path", &self.path).finish_non_exhaustive()
+    }
 }
 
 /// A person's sentence why a program did not start, with the cure.
@@ -72,7 +118,7 @@ pub trait Control: Send + Sync {
 }
 
 /// How a program ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Ended {
     /// The manner.
     pub status: Status,
@@ -80,6 +126,8 @@ pub struct Ended {
     pub usage: Usage,
     /// Processes that would not go. None, unless the kernel keeps them.
     pub survivors: usize,
+    /// What it left at [`Jail::result`], if that is a file.
+    pub result: Option<Arc<File>>,
 }
 
 /// The manner of an end.

@@ -33,6 +33,7 @@ mod session;
 mod states;
 mod surroundings;
 mod verdict;
+mod view;
 
 #[cfg(test)]
 mod testing;

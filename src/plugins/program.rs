@@ -1,5 +1,6 @@
 //! From a program's specification to something that can be started: its environment, path, files and variables.
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use flexcore_actors::domain::ids::Name;
@@ -11,10 +12,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::environment::{self, Audience, Unbuilt};
 use super::host::{Attempt, Host};
+use super::launch::{Jail, PlacedFile, Start};
 use super::log::{LogIdentity, ProgramLog};
 use super::redact::Redactor;
-use super::scratch::{Scratch, write_private};
-use super::{discover, secrets, states, surroundings};
+use super::scratch::Scratch;
+use super::{discover, secrets, states, surroundings, view};
 
 /// A program that can be started.
 #[derive(Debug)]
@@ -33,6 +35,8 @@ pub struct Prepared {
     pub workdir: PathBuf,
     /// What it may use.
     pub limits: Limits,
+    /// What it sees and may do.
+    pub jail: Jail,
     /// Where its lines go.
     pub log: ProgramLog,
     /// Hides its configuration.
@@ -68,6 +72,8 @@ pub struct Located {
     pub path: String,
     /// The directories of `PATH`.
     pub directories: Vec<PathBuf>,
+    /// The directory of its environment's programs.
+    pub environment: Option<PathBuf>,
 }
 
 /// Makes everything of program `n` that stands before its start.
@@ -90,9 +96,10 @@ pub(super) async fn prepare(
     let located = locate(host, manifest, Some(Audience { plugin, log: &log, events }), stop).await?;
     let workdir = scratch.program(n).map_err(|e| Refusal::start_failed(plugin, e))?;
     let granted = &attempt.granted[n];
-    let delivered = secrets::deliver(granted, scratch, n)
-        .map_err(|e| Refusal::start_failed(plugin, format!("its secrets cannot be written: {e}")))?;
-    let own = secrets::variables(manifest, granted, delivered.as_deref());
+    let secrets_dir = scratch.secrets(n);
+    let own = secrets::variables(manifest, granted, &secrets_dir);
+    let view = view::of(manifest, Path::new(&located.path), located.environment.as_deref())
+        .map_err(|why| Refusal::start_failed(plugin, why))?;
     let mut prepared = Prepared {
         plugin: plugin.clone(),
         kind: manifest.kind,
@@ -107,6 +114,12 @@ pub(super) async fn prepare(
         ),
         workdir,
         limits: manifest.limits.clone(),
+        jail: Jail {
+            view,
+            files: secrets::files(granted, &secrets_dir),
+            subprocess: manifest.capabilities.subprocess,
+            result: None,
+        },
         log,
         redactor: Redactor::new(&program.config).and(attempt.hides),
     };
@@ -153,18 +166,33 @@ pub fn find(host: &Host, manifest: &Manifest, environment: Option<&Path>) -> Res
     if !path.exists() {
         return Err(format!("{} does not exist; correct its manifest's command", path.display()));
     }
-    Ok(Located { path: path.to_string_lossy().into_owned(), directories })
+    let environment = environment.map(Path::to_owned);
+    Ok(Located { path: path.to_string_lossy().into_owned(), directories, environment })
 }
 
-/// Writes a value into a private file of the program and gives its path.
-///
-/// # Errors
-/// When it cannot be written.
-pub fn write_file(plugin: &Name, workdir: &Path, name: &str, value: &Value) -> Result<String, Refusal> {
-    let path = workdir.join(name);
-    write_private(&path, value.to_string().as_bytes())
-        .map_err(|e| Refusal::start_failed(plugin, format!("its {name} cannot be written: {e}")))?;
-    Ok(path.to_string_lossy().into_owned())
+impl Prepared {
+    /// Gives the program a private file with this value; answers its path.
+    pub fn place(&mut self, name: &str, value: &Value) -> String {
+        let path = self.workdir.join(name);
+        let shown = path.to_string_lossy().into_owned();
+        self.jail.files.push(PlacedFile { path, mode: 0o600, content: value.to_string().into_bytes() });
+        shown
+    }
+
+    /// What is to be started, with these streams.
+    #[must_use]
+    pub fn start(&self, stdin: Option<OwnedFd>, stdout: OwnedFd, stderr: OwnedFd) -> Start {
+        Start {
+            argv: self.argv.clone(),
+            env: self.env.clone(),
+            workdir: self.workdir.clone(),
+            stdin,
+            stdout,
+            stderr,
+            limits: self.limits.clone(),
+            jail: Some(self.jail.clone()),
+        }
+    }
 }
 
 /// The configuration as a program expects it: an object.
@@ -181,14 +209,14 @@ async fn singer_files(
     prepared: &mut Prepared,
     stop: &CancellationToken,
 ) -> Result<(), Refusal> {
-    let config = write_file(&prepared.plugin, &prepared.workdir, "config.json", &config_of(program))?;
+    let config = prepared.place("config.json", &config_of(program));
     prepared.argv.extend(["--config".to_owned(), config]);
     if let Some(catalog) = discover::catalog(host, program, prepared, stop).await? {
-        let path = write_file(&prepared.plugin, &prepared.workdir, "catalog.json", &catalog)?;
+        let path = prepared.place("catalog.json", &catalog);
         prepared.argv.extend(["--catalog".to_owned(), path]);
     }
     if let Some(state) = state.filter(|state| states::is_bookmark(state)) {
-        let path = write_file(&prepared.plugin, &prepared.workdir, "state.json", state)?;
+        let path = prepared.place("state.json", state);
         prepared.argv.extend(["--state".to_owned(), path]);
     }
     Ok(())

@@ -48,14 +48,10 @@ impl Scratch {
         Ok(path)
     }
 
-    /// The directory with the secrets of the program at place `n`, beside its own and made if need be.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn secrets(&self, n: usize) -> io::Result<PathBuf> {
-        let path = self.0.join(format!("secrets-{n}"));
-        DirBuilder::new().recursive(true).mode(0o700).create(&path)?;
-        Ok(path)
+    /// Where the program at place `n` finds its secrets: beside its own directory, made by whoever starts it.
+    #[must_use]
+    pub fn secrets(&self, n: usize) -> PathBuf {
+        self.0.join(format!("secrets-{n}"))
     }
 }
 
@@ -73,14 +69,6 @@ impl Drop for Scratch {
 /// When it exists or cannot be written.
 pub fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(content)
-}
-
-/// Writes a new file that its owner alone can read and nobody write.
-///
-/// # Errors
-/// When it exists or cannot be written.
-pub fn write_secret(path: &Path, content: &[u8]) -> io::Result<()> {
-    OpenOptions::new().write(true).create_new(true).mode(0o400).open(path)?.write_all(content)
 }
 
 /// Removes what attempts of a former life of the node left; to be called before the first attempt.
@@ -108,9 +96,6 @@ mod tests {
         write_private(&program.join("config.json"), b"{}").unwrap();
         let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&program), mode(&program.join("config.json"))), (0o700, 0o600));
-        let secrets = scratch.secrets(0).unwrap();
-        write_secret(&secrets.join("KEY"), b"hunter2").unwrap();
-        assert_eq!((mode(&secrets), mode(&secrets.join("KEY"))), (0o700, 0o400));
         drop(scratch);
         assert!(!data.path().join("scratch/a").exists());
     }

@@ -3,7 +3,7 @@
 //! of everything that is recorded. Never in here: where secrets are kept, or keys.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use flexcore_actors::domain::outcome::{Cause, CauseKind};
 use flexcore_actors::domain::pipeline::schema_problems;
@@ -14,10 +14,10 @@ use flexcore_actors::ports::plugin_host::{AttemptEnd, PipeSpec, ProgramSpec};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use super::launch::PlacedFile;
 use super::limits::MAX_ENV_BYTES;
 use super::program::{Refusal, config_of};
 use super::redact::Redactor;
-use super::scratch::{Scratch, write_secret};
 
 /// Names the directory with a program's secrets.
 pub const DIRECTORY_VARIABLE: &str = "FLEXCORE_SECRETS_DIR";
@@ -96,33 +96,23 @@ fn place(program: &mut ProgramSpec, granted: &Granted) -> Result<(), String> {
     Ok(())
 }
 
-/// Writes the secrets of the program at place `n` into a private directory, each readable by its owner alone; `None` without any.
-///
-/// # Errors
-/// When it cannot be written.
-pub(super) fn deliver(granted: &Granted, scratch: &Scratch, n: usize) -> std::io::Result<Option<PathBuf>> {
-    if granted.is_empty() {
-        return Ok(None);
-    }
-    let directory = scratch.secrets(n)?;
-    for (name, value) in granted {
-        write_secret(&directory.join(name.as_str()), value.reveal())?;
-    }
-    Ok(Some(directory))
+/// A file for each secret of a program in its private directory, readable by the program's user alone and written by nobody.
+pub(super) fn files(granted: &Granted, directory: &Path) -> Vec<PlacedFile> {
+    let file = |(name, value): (&SecretName, &SecretValue)| PlacedFile {
+        path: directory.join(name.as_str()),
+        mode: 0o400,
+        content: value.reveal().to_vec(),
+    };
+    granted.iter().map(file).collect()
 }
 
 /// The variables that secrets add to a program's environment.
-pub(super) fn variables(
-    manifest: &Manifest,
-    granted: &Granted,
-    directory: Option<&Path>,
-) -> Vec<(String, String)> {
+pub(super) fn variables(manifest: &Manifest, granted: &Granted, directory: &Path) -> Vec<(String, String)> {
     let named = |name: &SecretName| manifest.capabilities.env.iter().any(|listed| listed == name.as_str());
     let values = granted.iter().filter(|(name, _)| named(name));
     let values = values.filter_map(|(name, value)| Some((name.to_string(), value.text()?.to_owned())));
-    let directory =
-        directory.map(|path| (DIRECTORY_VARIABLE.to_owned(), path.to_string_lossy().into_owned()));
-    values.chain(directory).collect()
+    let directory = (DIRECTORY_VARIABLE.to_owned(), directory.to_string_lossy().into_owned());
+    values.chain((!granted.is_empty()).then_some(directory)).collect()
 }
 
 /// Hides every secret of an attempt, of whichever of its programs.

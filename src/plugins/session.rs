@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::attend::{Manners, attend};
 use super::frames::{FrameReader, PROTOCOL, Said, Says, encode};
 use super::host::{Attempt, Host};
-use super::launch::{Ended, Launched, Start, Status};
+use super::launch::{Ended, Launched, Status};
 use super::limits::{EXCERPT_CHARS, HELLO_TIMEOUT, LOG_READ};
 use super::log::Stream;
 use super::output::{Line, Output};
@@ -115,16 +115,8 @@ async fn start(host: &Host, program: &Prepared, gone: &CancellationToken) -> Res
     let input = Sender::from_owned_fd(input).map_err(pipes)?;
     let output = Output::new(output, gone.clone()).map_err(pipes)?;
     let errors = Output::new(errors, gone.clone()).map_err(pipes)?;
-    let start = Start {
-        argv: program.argv.clone(),
-        env: program.env.clone(),
-        workdir: program.workdir.clone(),
-        stdin: Some(stdin),
-        stdout,
-        stderr,
-        limits: program.limits.clone(),
-    };
-    let launched = host.launcher.start(start).await.map_err(|e| e.to_string())?;
+    let launched =
+        host.launcher.start(program.start(Some(stdin), stdout, stderr)).await.map_err(|e| e.to_string())?;
     Ok(Started { launched, input, output, errors })
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -26,6 +26,9 @@ use crate::compose;
 
 /// No wait of a test is longer.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Below the host's directory.
+const FILES: &str = "files";
 
 const SAMPLE: &str = "flexcore-sample";
 
@@ -126,6 +129,7 @@ impl Bench {
         });
         let secrets = secrets.collect();
         let data = tempfile::tempdir().unwrap();
+        std::fs::create_dir(data.path().join(FILES)).unwrap();
         let own = data.path().join("bin");
         std::fs::create_dir(&own).unwrap();
         let binary = std::env::current_exe().unwrap();
@@ -159,6 +163,10 @@ impl Bench {
         stop: CancellationToken,
         enough: impl Fn(&HostEvent) -> bool,
     ) -> (AttemptEnd, Vec<Value>) {
+        let mut spec = spec;
+        for program in &mut spec.programs {
+            program.manifest.capabilities.write.push(self.files().to_str().unwrap().to_owned());
+        }
         let (sender, mut events) = mpsc::channel(4);
         let run = self.host.run(spec, sender, self.progress.clone(), stop.clone());
         let listen = async {
@@ -182,9 +190,14 @@ impl Bench {
         (end, states)
     }
 
-    /// The path of a file in the data directory.
+    /// The directory that every program may write.
+    fn files(&self) -> PathBuf {
+        self.data.path().join(FILES)
+    }
+
+    /// The path of a file that every program may write.
     pub fn path(&self, name: &str) -> String {
-        self.data.path().join(name).to_str().unwrap().to_owned()
+        self.files().join(name).to_str().unwrap().to_owned()
     }
 
     pub fn read(&self, name: &str) -> String {
@@ -214,7 +227,7 @@ pub fn program(name: &str, kind: PluginType, protocol: Protocol, command: &[&str
         command: command.iter().map(|part| (*part).to_owned()).collect(),
         environment: None,
         config_schema: json!({}),
-        capabilities: Capabilities::default(),
+        capabilities: Capabilities { subprocess: true, ..Capabilities::default() },
         limits: Limits::default(),
         concurrency: 1,
     };

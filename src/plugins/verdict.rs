@@ -128,7 +128,8 @@ fn cause_of(n: usize, fates: &[Fate], links: &[Option<LinkFate>]) -> Option<(Cau
     if let Some((cause, at)) = output.and_then(|l| broken_output(&fate.plugin, l)) {
         return Some((cause, at));
     }
-    let (ended, at) = fate.ended?;
+    let (ended, at) = fate.ended.as_ref()?;
+    let at = *at;
     let ending = fate.ending.as_ref().filter(|(_, since)| *since <= at);
     let closed_before = output.is_some_and(|l| l.outcome == Outcome::DownstreamClosed && l.at <= at);
     let unread_input = n.checked_sub(1).and_then(|n| link(links, n)).is_some_and(|input| {

@@ -2,9 +2,10 @@
 
 use super::error::LaunchError;
 use super::limits::{OVERDUE_WAIT, START_WAIT};
-use super::running::{Control, Running, next_report};
+use super::running::{Control, Reports, Running};
 use flexcore_jailer::PROGRAM_NAME;
-use flexcore_jailer::protocol::frames::{Frames, encode, send_with_descriptors};
+use flexcore_jailer::protocol::frames::{encode, send_with_descriptors};
+pub use flexcore_jailer::protocol::{Isolation, PlacedFile, Shown};
 use flexcore_jailer::protocol::{Limits, Order, Policy, Report};
 use std::fs::File;
 use std::io;
@@ -36,9 +37,25 @@ pub struct Program {
     pub stderr: OwnedFd,
     /// Resource limits.
     pub limits: ProgramLimits,
+    /// What it sees and may do; `None` for a helper of FlexCore's own, which is kept from the system calls that no program
+    /// needs but works with the host's files and network.
+    pub jail: Option<Jail>,
 }
 
-/// Resource limits of a program. Processes and scratch space are limited once the sandbox has namespaces and mounts.
+/// What a program sees of the host and may do beyond its own process.
+#[derive(Debug)]
+pub struct Jail {
+    /// Files and directories that it sees, beside [`flexcore_jailer::base`].
+    pub view: Vec<Shown>,
+    /// Files that are made for it.
+    pub files: Vec<PlacedFile>,
+    /// Whether it may start other programs.
+    pub subprocess: bool,
+    /// The file that is handed out with its end.
+    pub result: Option<PathBuf>,
+}
+
+/// Resource limits of a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProgramLimits {
     /// Bytes of memory of the whole tree together.
@@ -49,6 +66,10 @@ pub struct ProgramLimits {
     pub open_files: u64,
     /// Bytes of the largest file it may write; `None` is unlimited.
     pub file_size: Option<u64>,
+    /// Processes and threads of the whole tree; binds only with namespaces.
+    pub processes: u64,
+    /// Bytes of its private file system; binds only with namespaces.
+    pub scratch_bytes: u64,
 }
 
 /// Starts programs. Cheap to clone.
@@ -57,14 +78,19 @@ pub struct Launcher {
     jailer: Arc<PathBuf>,
     presence: Option<Arc<File>>,
     overdue: Duration,
+    isolation: Isolation,
 }
+
+/// A program outside of the jail: FlexCore's own, working for an operator.
+const HELPER: Isolation = Isolation { namespaces: false, landlock: false, seccomp: true };
 
 impl Launcher {
     /// A launcher that runs this file, which is `flexcore-jailer` or any program that acts as it under that name in
     /// `argv[0]`. The path must be absolute (see [`super::programs::locate`]).
     #[must_use]
     pub fn new(jailer: PathBuf) -> Self {
-        Self { jailer: Arc::new(jailer), presence: None, overdue: OVERDUE_WAIT }
+        let isolation = Isolation { namespaces: true, landlock: true, seccomp: true };
+        Self { jailer: Arc::new(jailer), presence: None, overdue: OVERDUE_WAIT, isolation }
     }
 
     /// The same, with a locked file that each launcher process keeps open until its program's tree is gone. A lock
@@ -72,6 +98,12 @@ impl Launcher {
     #[must_use]
     pub fn with_presence(self, presence: File) -> Self {
         Self { presence: Some(Arc::new(presence)), ..self }
+    }
+
+    /// With these mechanisms instead of all. One that is asked for and fails refuses the start.
+    #[must_use]
+    pub fn with_isolation(self, isolation: Isolation) -> Self {
+        Self { isolation, ..self }
     }
 
     /// With less patience for a launcher that does not answer a kill, for tests of it.
@@ -87,25 +119,46 @@ impl Launcher {
     /// [`LaunchError`]; nothing runs then. Bounded by [`START_WAIT`].
     pub async fn start(&self, program: Program) -> Result<Running, LaunchError> {
         let started = Instant::now();
-        let (policy, descriptors) = split(program);
+        let (policy, descriptors) = self.split(program);
         policy.check()?;
-        let order = encode(&Order::Start(policy))?;
+        let order = encode(&Order::Start(Box::new(policy)))?;
         let (jailer, mut socket, sent) = self.connect(&order, &descriptors)?;
         drop(descriptors);
-        let mut frames = Frames::default();
+        let mut reports = Reports::default();
         let answer = timeout(START_WAIT, async {
             // Refused orders are answered before they are read whole: the answer, not the broken pipe, tells why.
             let _ = socket.write_all(&order[sent..]).await;
-            next_report(&socket, &mut frames).await
+            reports.next(&socket).await
         });
         match answer.await.map_err(|_| LaunchError::TimedOut)? {
             Some(Report::Started { pid }) => {
                 let control = Control::new(socket, self.overdue);
-                Ok(Running::new(pid, control, frames, jailer, started))
+                Ok(Running::new(pid, control, reports, jailer, started))
             }
             Some(Report::StartFailed(failure)) => Err(LaunchError::Refused(failure)),
             Some(Report::Ended(_)) | None => Err(LaunchError::Lost),
         }
+    }
+
+    fn split(&self, program: Program) -> (Policy, Vec<OwnedFd>) {
+        let Program { argv, env, workdir, stdin, stdout, stderr, limits, jail } = program;
+        let isolation = if jail.is_some() { self.isolation } else { HELPER };
+        let free = || Jail { view: Vec::new(), files: Vec::new(), subprocess: true, result: None };
+        let Jail { view, files, subprocess, result } = jail.unwrap_or_else(free);
+        let (stdin_is_sent, limits) = (stdin.is_some(), limits.into());
+        let policy = Policy {
+            argv,
+            env,
+            workdir,
+            stdin: stdin_is_sent,
+            limits,
+            subprocess,
+            isolation,
+            view,
+            files,
+            result,
+        };
+        (policy, stdin.into_iter().chain([stdout, stderr]).collect())
     }
 
     /// Starts the launcher and sends it the beginning of the order with the descriptors; answers how much was sent.
@@ -144,12 +197,6 @@ impl Launcher {
     }
 }
 
-fn split(program: Program) -> (Policy, Vec<OwnedFd>) {
-    let Program { argv, env, workdir, stdin, stdout, stderr, limits } = program;
-    let policy = Policy { argv, env, workdir, stdin: stdin.is_some(), limits: limits.into() };
-    (policy, stdin.into_iter().chain([stdout, stderr]).collect())
-}
-
 impl From<ProgramLimits> for Limits {
     fn from(limits: ProgramLimits) -> Self {
         let whole_seconds = |time: Duration| time.as_secs() + u64::from(time.subsec_nanos() > 0);
@@ -158,6 +205,8 @@ impl From<ProgramLimits> for Limits {
             cpu_seconds: limits.cpu_time.map(whole_seconds),
             open_files: Some(limits.open_files),
             file_bytes: limits.file_size,
+            processes: Some(limits.processes),
+            scratch_bytes: Some(limits.scratch_bytes),
         }
     }
 }

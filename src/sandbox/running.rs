@@ -4,23 +4,23 @@ use super::limits::{EXIT_WAIT, OVERDUE_WAIT, SWEEP_ROUND, SWEEP_WAIT};
 use flexcore_jailer::limits::GRACE_MAX;
 use flexcore_jailer::process_tree::kill_session;
 pub use flexcore_jailer::protocol::Usage;
-use flexcore_jailer::protocol::frames::{Frames, send_now};
+use flexcore_jailer::protocol::frames::{Frames, receive, send_now};
 use flexcore_jailer::protocol::{self, Order, Outcome, Report};
 use nix::sys::socket::{Shutdown, shutdown};
 use nix::unistd::Pid;
+use std::fs::File;
 use std::io::ErrorKind;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::process::Child;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-const READ_BYTES: usize = 4096;
-
 /// How a program ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Ended {
     /// The cause.
     pub status: Status,
@@ -29,6 +29,15 @@ pub struct Ended {
     /// Processes that did not go when they were killed. Empty means that everything the program started is proven gone;
     /// of a lost one, everything that stayed in its session.
     pub survivors: Vec<i32>,
+    /// What it left at [`super::Jail::result`]; handed out by the first [`Running::wait`] alone.
+    pub result: Option<File>,
+}
+
+impl Ended {
+    /// The same, without the result.
+    fn copy(&self) -> Self {
+        Self { survivors: self.survivors.clone(), result: None, ..*self }
+    }
 }
 
 /// The cause of an end.
@@ -54,7 +63,7 @@ pub enum Status {
 pub struct Running {
     pid: i32,
     control: Control,
-    frames: Frames,
+    reports: Reports,
     jailer: Child,
     started: Instant,
     ended: Option<Ended>,
@@ -88,7 +97,7 @@ impl Control {
     fn order(&self, order: &Order, within: Duration) {
         let at = Instant::now() + within + self.patience;
         self.overdue.send_modify(|overdue| *overdue = Some(overdue.map_or(at, |earlier| earlier.min(at))));
-        if send_now(&*self.socket, order).is_err() {
+        if send_now(&*self.socket, order, &[]).is_err() {
             // Either the launcher has ended, or it no longer reads; the end of the stream is the strongest order there is.
             let _ = shutdown(self.socket.as_raw_fd(), Shutdown::Write);
         }
@@ -96,8 +105,8 @@ impl Control {
 }
 
 impl Running {
-    pub(super) fn new(pid: i32, control: Control, frames: Frames, jailer: Child, started: Instant) -> Self {
-        Self { pid, control, frames, jailer, started, ended: None, settled: false }
+    pub(super) fn new(pid: i32, control: Control, reports: Reports, jailer: Child, started: Instant) -> Self {
+        Self { pid, control, reports, jailer, started, ended: None, settled: false }
     }
 
     /// The program's process id, which is its session and process group too.
@@ -132,12 +141,12 @@ impl Running {
             None => self.hear_of_end().await,
         };
         // Kept before the next wait, so that it is not lost with a dropped future.
-        self.ended = Some(ended.clone());
+        self.ended = Some(ended.copy());
         if !self.settled {
             self.reap_launcher().await;
             if ended.status == Status::Lost {
                 ended.survivors = self.sweep().await;
-                self.ended = Some(ended.clone());
+                self.ended = Some(ended.copy());
             }
             self.settled = true;
         }
@@ -147,7 +156,7 @@ impl Running {
     async fn hear_of_end(&mut self) -> Ended {
         let mut overdue = self.control.overdue.subscribe();
         let report = tokio::select! {
-            report = next_report(&self.control.socket, &mut self.frames) => report,
+            report = self.reports.next(&self.control.socket) => report,
             () = until_overdue(&mut overdue) => {
                 // It neither reports nor ends, so it is stopped or broken. Its death is the program's (parent-death signal).
                 let _ = self.jailer.start_kill();
@@ -155,7 +164,10 @@ impl Running {
             }
         };
         match report {
-            Some(Report::Ended(ended)) => ended.into(),
+            Some(Report::Ended(ended)) => {
+                let result = self.reports.attached.pop().filter(|_| ended.result);
+                Ended { result: result.map(File::from), ..ended.into() }
+            }
             _ => self.lost(),
         }
     }
@@ -163,7 +175,7 @@ impl Running {
     fn lost(&self) -> Ended {
         let wall_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let usage = Usage { wall_ms, ..Usage::default() };
-        Ended { status: Status::Lost, usage, survivors: Vec::new() }
+        Ended { status: Status::Lost, usage, survivors: Vec::new(), result: None }
     }
 
     async fn reap_launcher(&mut self) {
@@ -212,24 +224,34 @@ impl From<protocol::Ended> for Ended {
             Outcome::Signal(signal) => Status::Signal(signal),
             Outcome::OutOfMemory { limit, peak } => Status::Oom { limit, peak },
         };
-        Self { status, usage: ended.usage, survivors: ended.survivors }
+        Self { status, usage: ended.usage, survivors: ended.survivors, result: None }
     }
 }
 
-/// The next report; `None` if the stream ended, failed or is not understood. What was read stays in `frames`, so the
-/// future may be dropped.
-pub(super) async fn next_report(socket: &UnixStream, frames: &mut Frames) -> Option<Report> {
-    let mut buffer = [0; READ_BYTES];
-    loop {
-        if let Some(report) = frames.next_message().ok()? {
-            return Some(report);
-        }
-        socket.readable().await.ok()?;
-        match socket.try_read(&mut buffer) {
-            Ok(0) => return None,
-            Ok(bytes) => frames.extend(&buffer[..bytes]),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            Err(_) => return None,
+/// What a launcher said so far and is not yet understood, and the descriptors that came with it.
+#[derive(Debug, Default)]
+pub(super) struct Reports {
+    frames: Frames,
+    attached: Vec<OwnedFd>,
+}
+
+impl Reports {
+    /// The next report; `None` if the stream ended, failed or is not understood. What was read stays, so the future may be
+    /// dropped.
+    pub(super) async fn next(&mut self, socket: &UnixStream) -> Option<Report> {
+        loop {
+            if let Some(report) = self.frames.next_message().ok()? {
+                return Some(report);
+            }
+            socket.readable().await.ok()?;
+            let received = socket
+                .try_io(Interest::READABLE, || Ok(receive(socket, &mut self.frames, &mut self.attached)?));
+            match received {
+                Ok(0) => return None,
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(_) => return None,
+            }
         }
     }
 }

@@ -57,7 +57,10 @@ impl Test {
                 cpu_time: Some(Duration::from_millis(59_001)),
                 open_files: 64,
                 file_size: None,
+                processes: 64,
+                scratch_bytes: 1 << 20,
             },
+            jail: None,
         };
         (program, output)
     }
@@ -109,7 +112,8 @@ async fn a_program_runs_to_its_end() {
     let mut text = String::new();
     output.read_to_string(&mut text).unwrap();
     assert_eq!(text, format!("{}\n60\n64\n", running.pid()));
-    assert_eq!(ended(&mut running).await, end, "the end can be asked for again");
+    let again = ended(&mut running).await;
+    assert_eq!((again.status, again.usage), (end.status, end.usage), "the end can be asked for again");
     running.kill();
     running.stop(Duration::ZERO);
 }

@@ -2,7 +2,7 @@
 //!
 //! What is not named in the tables does not exist for a program (`ENOSYS`, which libraries take as "an older kernel" and
 //! work around). Three filters are stacked, since one filter knows one answer; the kernel takes the strictest. Never in
-//! here: a decision by program or plugin. Every program gets the same filter.
+//! here: a decision by program or plugin. Every program gets the same filter, but for the two questions of [`Allow`].
 
 mod table;
 
@@ -13,8 +13,18 @@ use seccompiler::{
 };
 use std::collections::BTreeMap;
 use table::{
-    ALLOWED, ALLOWED_FAMILIES, ALLOWED_LEGACY, ALLOWED_PERSONALITIES, DENIED, DENIED_IOCTLS, NAMESPACES,
+    ALLOWED, ALLOWED_FAMILIES, ALLOWED_LEGACY, ALLOWED_PERSONALITIES, DENIED, DENIED_IOCTLS,
+    INTERNET_FAMILIES, NAMESPACES, NEW_PROCESSES,
 };
+
+/// What differs between programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Allow {
+    /// New processes; threads and executing in place always are.
+    pub(crate) subprocess: bool,
+    /// Sockets of the internet families: harmless in a network namespace of one's own, the host's network elsewhere.
+    pub(crate) internet: bool,
+}
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
@@ -27,8 +37,8 @@ impl Filter {
     ///
     /// # Errors
     /// Only for an architecture that the builder does not know, or a table that contradicts itself.
-    pub(crate) fn build() -> Result<Self, seccompiler::BackendError> {
-        Ok(Self([allow_list()?, socket_families()?, refusals()?]))
+    pub(crate) fn build(allow: Allow) -> Result<Self, seccompiler::BackendError> {
+        Ok(Self([allow_list()?, socket_families(allow.internet)?, refusals(allow.subprocess)?]))
     }
 
     /// Binds the calling process and all its descendants for ever. `no_new_privs` must be set.
@@ -72,10 +82,11 @@ fn allow_list() -> Compiled {
 }
 
 /// A family that is not listed does not exist: some (`AF_VSOCK`) reach the host past any network namespace.
-fn socket_families() -> Compiled {
+fn socket_families(internet: bool) -> Compiled {
     use SeccompCmpOp::{Eq, Ne};
-    let unlisted =
-        ALLOWED_FAMILIES.iter().map(|(_, family)| int(0, Ne, *family)).collect::<Result<_, _>>()?;
+    let allowed = ALLOWED_FAMILIES.iter().map(|(_, family)| *family);
+    let allowed = allowed.filter(|family| internet || !INTERNET_FAMILIES.contains(family));
+    let unlisted = allowed.map(|family| int(0, Ne, family)).collect::<Result<_, _>>()?;
     let netlink = libc::AF_NETLINK as u64;
     // The routing protocol tells a program its addresses; the others configure firewalls, audit and devices.
     let other_netlink = vec![int(0, Eq, netlink)?, int(2, Ne, libc::NETLINK_ROUTE as u64)?];
@@ -84,15 +95,21 @@ fn socket_families() -> Compiled {
 }
 
 /// What is known to be dangerous is refused as such, wholly or for some arguments.
-fn refusals() -> Compiled {
+fn refusals(subprocess: bool) -> Compiled {
     use SeccompCmpOp::{Eq, MaskedEq, Ne};
     let mut rules: Rules =
         DENIED.iter().flat_map(|(_, calls)| *calls).map(|call| (*call, Vec::new())).collect();
     let any_of = |conditions: Vec<SeccompCondition>| -> Result<Vec<SeccompRule>, _> {
         conditions.into_iter().map(|condition| SeccompRule::new(vec![condition])).collect()
     };
-    let namespaces = NAMESPACES.iter().map(|(_, flag)| int(0, MaskedEq(*flag), *flag));
-    rules.insert(libc::SYS_clone, any_of(namespaces.collect::<Result<_, _>>()?)?);
+    let mut clones: Vec<_> =
+        NAMESPACES.iter().map(|(_, flag)| int(0, MaskedEq(*flag), *flag)).collect::<Result<_, _>>()?;
+    if !subprocess {
+        let thread = libc::CLONE_THREAD as u64;
+        clones.push(int(0, MaskedEq(thread), 0)?);
+        rules.extend(NEW_PROCESSES.iter().map(|call| (*call, Vec::new())));
+    }
+    rules.insert(libc::SYS_clone, any_of(clones)?);
     let ioctls = DENIED_IOCTLS.iter().map(|(_, request)| int(1, Eq, *request));
     rules.insert(libc::SYS_ioctl, any_of(ioctls.collect::<Result<_, _>>()?)?);
     let unlisted = ALLOWED_PERSONALITIES.iter().map(|(_, persona)| int(0, Ne, *persona));
@@ -114,8 +131,8 @@ fn int(
 mod tests {
     //! The tables agree with each other; that the kernel does what they say is shown by `tests/jailer/filter.rs`.
 
-    use super::Filter;
     use super::table::{ALLOWED, ALLOWED_LEGACY, DENIED};
+    use super::{Allow, Filter};
     use std::collections::BTreeSet;
 
     #[test]
@@ -136,7 +153,9 @@ mod tests {
     #[test]
     fn the_filters_fit_into_the_kernel() {
         const BPF_MAXINSNS: usize = 4096;
-        let Filter(programs) = Filter::build().unwrap();
-        assert!(programs.iter().all(|program| (1..=BPF_MAXINSNS).contains(&program.len())));
+        for (subprocess, internet) in [(true, true), (false, false)] {
+            let Filter(programs) = Filter::build(Allow { subprocess, internet }).unwrap();
+            assert!(programs.iter().all(|program| (1..=BPF_MAXINSNS).contains(&program.len())));
+        }
     }
 }

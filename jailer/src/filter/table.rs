@@ -167,6 +167,14 @@ pub(super) const NAMESPACES: &[Value] = &[
     ("control groups", libc::CLONE_NEWCGROUP as u64),
 ];
 
+/// Older forms of `clone` without flags: always a new process.
+#[cfg(target_arch = "x86_64")]
+pub(super) const NEW_PROCESSES: &[i64] = &[libc::SYS_fork, libc::SYS_vfork];
+
+/// Other architectures came without older forms.
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) const NEW_PROCESSES: &[i64] = &[];
+
 /// `ioctl` is refused for these requests.
 pub(super) const DENIED_IOCTLS: &[Value] = &[
     ("types into the terminal that FlexCore was started from", libc::TIOCSTI),
@@ -184,6 +192,9 @@ pub(super) const ALLOWED_FAMILIES: &[Value] = &[
     ("IPv6", libc::AF_INET6 as u64),
     ("own addresses, which getaddrinfo asks for; the routing protocol only", libc::AF_NETLINK as u64),
 ];
+
+/// Those that leave the host.
+pub(super) const INTERNET_FAMILIES: &[u64] = &[libc::AF_INET as u64, libc::AF_INET6 as u64];
 
 /// What `personality` may be called with: others switch protections off.
 pub(super) const ALLOWED_PERSONALITIES: &[Value] =

@@ -6,7 +6,7 @@
 use crate::limits::{DESCRIPTORS, MESSAGE_BYTES, READ_BYTES};
 use nix::cmsg_space;
 use nix::errno::Errno;
-use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, send, sendmsg};
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::io::{IoSlice, IoSliceMut};
@@ -74,6 +74,11 @@ impl Frames {
         self.bytes.extend_from_slice(bytes);
     }
 
+    /// What was received and not yet taken.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Takes the next whole message, `None` if its end has not come yet.
     ///
     /// # Errors
@@ -101,22 +106,35 @@ pub fn send_with_descriptors(
     bytes: &[u8],
     descriptors: &[BorrowedFd<'_>],
 ) -> nix::Result<usize> {
-    let raw: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
-    let rights = [ControlMessage::ScmRights(&raw)];
-    let slices = [IoSlice::new(bytes)];
-    sendmsg::<()>(socket.as_fd().as_raw_fd(), &slices, &rights, MsgFlags::MSG_NOSIGNAL, None)
+    send(socket, bytes, descriptors, MsgFlags::empty())
 }
 
-/// Sends one small message whole and without waiting, or fails. `EAGAIN` means that the socket is full: messages are few,
-/// so nobody reads at the other end any more.
+/// Sends one small message whole and without waiting, with descriptors beside it, or fails. `EAGAIN` means that the socket is
+/// full: messages are few, so nobody reads at the other end any more.
 ///
 /// # Errors
 /// [`SendError`]; after `EAGAIN` the stream may hold half a message and is of no further use.
-pub fn send_now<T: Serialize>(socket: impl AsFd, message: &T) -> Result<(), SendError> {
+pub fn send_now<T: Serialize>(
+    socket: impl AsFd,
+    message: &T,
+    descriptors: &[BorrowedFd<'_>],
+) -> Result<(), SendError> {
     let frame = encode(message)?;
-    let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
-    let sent = send(socket.as_fd().as_raw_fd(), &frame, flags)?;
+    let sent = send(&socket, &frame, descriptors, MsgFlags::MSG_DONTWAIT)?;
     if sent == frame.len() { Ok(()) } else { Err(Errno::EAGAIN.into()) }
+}
+
+fn send(
+    socket: impl AsFd,
+    bytes: &[u8],
+    descriptors: &[BorrowedFd<'_>],
+    flags: MsgFlags,
+) -> nix::Result<usize> {
+    let raw: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+    let rights = [ControlMessage::ScmRights(&raw)];
+    let rights = if raw.is_empty() { &[][..] } else { &rights[..] };
+    let slices = [IoSlice::new(bytes)];
+    sendmsg::<()>(socket.as_fd().as_raw_fd(), &slices, rights, flags | MsgFlags::MSG_NOSIGNAL, None)
 }
 
 /// Reads what is there, without waiting, into `frames` and `descriptors`; answers how many bytes came, 0 at the end of

@@ -6,7 +6,7 @@
 pub mod frames;
 
 use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 /// Daemon to launcher.
@@ -14,7 +14,7 @@ use std::time::Duration;
 pub enum Order {
     /// The first message, once, with the program's descriptors attached (`SCM_RIGHTS`) in the order standard input (only
     /// if [`Policy::stdin`]), output, error.
-    Start(Policy),
+    Start(Box<Policy>),
     /// `SIGTERM` to the program's process group now and `SIGKILL` to the whole tree when the grace has passed.
     Stop {
         /// Milliseconds; at most [`limits::GRACE_MAX`](crate::limits::GRACE_MAX), a longer one is shortened to it. A second
@@ -28,7 +28,7 @@ pub enum Order {
 /// What to run and under which restrictions.
 ///
 /// Unknown fields are refused: a field that this launcher does not know is a restriction that it cannot enforce, and then
-/// nothing must start. This is where the isolation of namespaces and Landlock adds its fields.
+/// nothing must start.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
@@ -36,20 +36,96 @@ pub struct Policy {
     pub argv: Vec<String>,
     /// The whole environment: nothing is inherited.
     pub env: Vec<(String, String)>,
-    /// The private scratch directory, absolute; it becomes the working directory.
+    /// The private scratch directory, absolute; it becomes the working directory. With namespaces it is a file system of the
+    /// program's own in memory, under the same path, and what is in the host's directory is not seen.
     pub workdir: PathBuf,
     /// Whether a descriptor for standard input is sent; otherwise it is `/dev/null`.
     pub stdin: bool,
     /// Resource limits.
     pub limits: Limits,
+    /// Whether the program may start others. Threads and executing another program in place are always possible.
+    pub subprocess: bool,
+    /// The mechanisms that must hold. One that fails is never left out: nothing starts.
+    pub isolation: Isolation,
+    /// What the program sees of the host beside [`base`](crate::base).
+    pub view: Vec<Shown>,
+    /// Files that the launcher makes for the program, in its private memory where there are namespaces.
+    pub files: Vec<PlacedFile>,
+    /// A file below the working directory that is handed out with the end ([`Ended::result`]).
+    pub result: Option<PathBuf>,
 }
 
-/// Resource limits. All but memory are the kernel's rlimits and bind each process, not their sum; a hard limit that the
-/// launcher itself runs under is never exceeded. Core dumps are always off: they would hold secrets.
-///
-/// The number of processes is not here: `RLIMIT_NPROC` counts all processes of a user, so without a user namespace (and
-/// for the superuser at all) it would count the wrong ones. The size of the scratch directory is not limited yet either:
-/// it takes a mount of its own.
+/// The mechanisms of isolation, each wholly on or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Isolation {
+    /// User, mount, process, network, System V, host name and cgroup namespaces, and a root file system of the program's own.
+    pub namespaces: bool,
+    /// Landlock: the kernel's access rules by path, which hold even where a mount should fail to.
+    pub landlock: bool,
+    /// The system call filter.
+    pub seccomp: bool,
+}
+
+/// A file or directory of the host that the program sees.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shown {
+    /// Where it is on the host, without any symbolic link: one that appears later is refused, not followed.
+    pub source: PathBuf,
+    /// Where the program sees it.
+    pub target: PathBuf,
+    /// Whether it may be changed.
+    pub write: bool,
+}
+
+/// A file that the launcher makes, with its missing parents; it belongs to the program's user.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlacedFile {
+    /// Absolute. Below the working directory the program may change it; elsewhere (with namespaces) it may not.
+    pub path: PathBuf,
+    /// Permission bits.
+    pub mode: u32,
+    /// What is in it.
+    #[serde(with = "bytes")]
+    pub content: Vec<u8>,
+}
+
+impl std::fmt::Debug for PlacedFile {
+    /// Without the content, which may be a secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PlacedFile").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+/// Bytes as MessagePack's binary, not as a list of numbers.
+mod bytes {
+    use serde::de::{Error, Visitor};
+    use serde::{Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(bytes)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        struct Bytes;
+        impl Visitor<'_> for Bytes {
+            type Value = Vec<u8>;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("bytes")
+            }
+            fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+                Ok(bytes.to_vec())
+            }
+        }
+        deserializer.deserialize_byte_buf(Bytes)
+    }
+}
+
+/// Resource limits. Memory, processes and scratch bind the whole tree; the others are the kernel's rlimits and bind each
+/// process. A hard limit that the launcher itself runs under is never exceeded. Core dumps are always off: they would
+/// hold secrets.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
@@ -61,9 +137,16 @@ pub struct Limits {
     pub open_files: Option<u64>,
     /// Bytes of the largest file a process may write; `SIGXFSZ` beyond.
     pub file_bytes: Option<u64>,
+    /// Processes and threads of the whole tree at one time; `EAGAIN` beyond. Binds only with namespaces: elsewhere the kernel
+    /// would count everything that the user runs.
+    pub processes: Option<u64>,
+    /// Bytes of the private file system: working directory, `/tmp` and `/dev/shm` together; `ENOSPC` beyond. Binds only with
+    /// namespaces.
+    pub scratch_bytes: Option<u64>,
 }
 
-/// Launcher to daemon. `Started` or `StartFailed` comes first; `Ended` once after `Started`.
+/// Launcher to daemon. `Started` or `StartFailed` comes first; `Ended` once after `Started`, with the descriptor of the
+/// result attached if [`Ended::result`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Report {
     /// The program was executed.
@@ -96,6 +179,16 @@ pub enum Stage {
     Policy,
     /// Making the launcher ready: reaper of the tree, signals.
     Prepare,
+    /// The user that the program runs as.
+    User,
+    /// Finding what the program is to see of the host.
+    View,
+    /// Entering new namespaces.
+    Namespaces,
+    /// Making the program's root file system.
+    Root,
+    /// Making the files that the policy brings.
+    Files,
     /// Creating the process.
     Fork,
     /// Tying the program's life to the launcher's.
@@ -114,6 +207,8 @@ pub enum Stage {
     Privileges,
     /// Giving up every capability, the superuser's too.
     Capabilities,
+    /// The kernel's access rules by path.
+    Landlock,
     /// The system call filter.
     SystemCalls,
     /// Executing the program.
@@ -131,6 +226,8 @@ pub struct Ended {
     /// broken machines. As long as one exists the end of the tree is not proven. It holds the program's own id when those
     /// who are left change too quickly to be named.
     pub survivors: Vec<i32>,
+    /// Whether [`Policy::result`] is there as a file; its descriptor is attached then, open for reading.
+    pub result: bool,
 }
 
 /// The cause of an end.
@@ -177,6 +274,14 @@ pub enum PolicyError {
         /// The path.
         path: PathBuf,
     },
+    /// A path that contains `..`.
+    #[error("{field} contains '..', which may lead anywhere: {}", path.display())]
+    Climbs {
+        /// Which one.
+        field: &'static str,
+        /// The path.
+        path: PathBuf,
+    },
     /// A NUL byte, which ends a string for the kernel.
     #[error("{field} contains a NUL byte, which no argument, variable or path can hold")]
     Nul {
@@ -209,8 +314,13 @@ impl Policy {
             }
             no_nul(value.as_bytes(), || format!("env {name}"))?;
         }
-        absolute("workdir", &self.workdir)?;
-        no_nul(self.workdir.as_os_str().as_encoded_bytes(), || "workdir".to_owned())
+        plain("workdir", &self.workdir)?;
+        for shown in &self.view {
+            plain("view source", &shown.source)?;
+            plain("view target", &shown.target)?;
+        }
+        self.files.iter().try_for_each(|file| plain("files", &file.path))?;
+        self.result.iter().try_for_each(|result| plain("result", result))
     }
 }
 
@@ -220,6 +330,14 @@ impl Order {
     pub fn stop(grace: Duration) -> Self {
         Self::Stop { grace_ms: u64::try_from(grace.as_millis()).unwrap_or(u64::MAX) }
     }
+}
+
+/// A path that leads where its text says.
+fn plain(field: &'static str, path: &Path) -> Result<(), PolicyError> {
+    absolute(field, path)?;
+    no_nul(path.as_os_str().as_encoded_bytes(), || field.to_owned())?;
+    let climbs = path.components().any(|part| matches!(part, Component::ParentDir));
+    if climbs { Err(PolicyError::Climbs { field, path: path.to_owned() }) } else { Ok(()) }
 }
 
 fn absolute(field: &'static str, path: &Path) -> Result<(), PolicyError> {

@@ -1,7 +1,9 @@
 //! The wire form and the checks of a policy; nothing here starts a process.
 
 use super::frames::{FrameError, Frames, encode, receive, send_with_descriptors};
-use super::{Limits, Order, Outcome, Policy, PolicyError, Report, StartFailure};
+use super::{
+    Isolation, Limits, Order, Outcome, PlacedFile, Policy, PolicyError, Report, Shown, StartFailure,
+};
 use crate::limits::MESSAGE_BYTES;
 use nix::errno::Errno;
 use std::fs::File;
@@ -17,13 +19,18 @@ fn policy() -> Policy {
         workdir: "/tmp".into(),
         stdin: true,
         limits: Limits { memory_bytes: Some(1 << 20), ..Limits::default() },
+        subprocess: false,
+        isolation: Isolation { namespaces: true, landlock: true, seccomp: true },
+        view: vec![Shown { source: "/data/in".into(), target: "/data/in".into(), write: false }],
+        files: vec![PlacedFile { path: "/tmp/config.json".into(), mode: 0o600, content: vec![0xff, 0] }],
+        result: Some("/tmp/result.json".into()),
     }
 }
 
 #[test]
 fn messages_survive_the_wire_in_pieces_of_any_size() {
     let sent = [
-        Order::Start(policy()),
+        Order::Start(Box::new(policy())),
         Order::stop(Duration::from_millis(250)),
         Order::Kill,
         Order::stop(Duration::MAX),
@@ -49,7 +56,7 @@ fn a_length_beyond_the_bound_is_refused_before_its_body_comes() {
     assert!(matches!(frames.next_message::<Order>(), Err(FrameError::TooLarge { .. })));
     let mut large = policy();
     large.argv.push("x".repeat(MESSAGE_BYTES));
-    assert!(matches!(encode(&Order::Start(large)), Err(FrameError::TooLarge { .. })));
+    assert!(matches!(encode(&Order::Start(Box::new(large))), Err(FrameError::TooLarge { .. })));
 }
 
 #[test]

@@ -61,7 +61,7 @@ fn the_program_leads_its_own_session_and_group_in_its_scratch_directory() {
 #[test]
 fn resource_limits_are_set() {
     let limits =
-        Limits { cpu_seconds: Some(7), open_files: Some(64), file_bytes: Some(1 << 20), memory_bytes: None };
+        Limits { cpu_seconds: Some(7), open_files: Some(64), file_bytes: Some(1 << 20), ..Limits::default() };
     let (_, output) = Launch::program(["/bin/cat", "/proc/self/limits"]).limits(limits).run();
     let row = |name: &str| field(&output, name).split_whitespace().take(2).collect::<Vec<_>>().join(" ");
     assert_eq!(row("Max cpu time"), "7 12");

@@ -133,7 +133,7 @@ fn dangerous_calls_are_refused() {
     let outside = String::from_utf8(outside.stdout).unwrap();
     let binary = this_binary();
     let [a, b, c, d] = arguments;
-    let (ended, inside) = Launch::program([&binary, a, b, c, d]).run();
+    let (ended, inside) = Launch::program([&binary, a, b, c, d]).jailed().shows(binary.as_ref(), false).run();
     assert_eq!(ended.outcome, Outcome::Exit(0), "{inside}");
     for (name, _, _, expected) in DENIED {
         assert_eq!(answer(&inside, name), *expected, "{name}");
@@ -148,7 +148,8 @@ fn dangerous_calls_are_refused() {
 fn calls_of_another_architecture_end_the_program() {
     let arguments = ["--ignored", "--exact", "filter::foreign_attacker", "--nocapture"];
     let [a, b, c, d] = arguments;
-    let (ended, output) = Launch::program([&this_binary(), a, b, c, d]).run();
+    let (ended, output) =
+        Launch::program([&this_binary(), a, b, c, d]).jailed().shows(this_binary().as_ref(), false).run();
     assert!(!output.contains("not refused"), "{output}");
     assert_eq!(ended.outcome, Outcome::Signal(libc::SIGSYS));
 }

@@ -5,5 +5,6 @@
 mod containment;
 mod endings;
 mod filter;
+mod isolation;
 mod starts;
 mod support;

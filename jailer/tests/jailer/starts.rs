@@ -60,7 +60,7 @@ fn a_policy_that_cannot_run_is_refused() {
 fn descriptors_must_match_the_policy() {
     let mut jailer = Jailer::spawn();
     let null = File::open("/dev/null").unwrap();
-    let order = Order::Start(Launch::sh("").policy.clone());
+    let order = Order::Start(Box::new(Launch::sh("").policy.clone()));
     jailer.send_with(&encode(&order).unwrap(), &[null.as_fd()]);
     let Report::StartFailed(failure) = jailer.report() else { panic!("it started") };
     assert_eq!(failure.stage, Stage::Policy);

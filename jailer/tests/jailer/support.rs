@@ -1,13 +1,18 @@
 //! A small synchronous daemon: starts the launcher, sends a policy, reads reports. Every wait has a deadline.
 
-use flexcore_jailer::protocol::frames::{Frames, encode, send_with_descriptors};
-use flexcore_jailer::protocol::{Ended, Limits, Order, Policy, Report, StartFailure};
+use flexcore_jailer::protocol::frames::{Frames, encode, receive, send_with_descriptors};
+use flexcore_jailer::protocol::{
+    Ended, Isolation, Limits, Order, PlacedFile, Policy, Report, Shown, StartFailure,
+};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getuid};
 use std::fs::{File, read_to_string};
 use std::io::{PipeReader, Read, Write, pipe};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -16,10 +21,22 @@ use tempfile::TempDir;
 /// No wait of a test is longer; none comes near it on a machine that is not broken.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Every mechanism.
+pub(crate) const ALL: Isolation = Isolation { namespaces: true, landlock: true, seccomp: true };
+/// What tests of the process tree alone need: the working directory is the host's, and rules by path are not.
+pub(crate) const BARE: Isolation = Isolation { namespaces: false, landlock: false, seccomp: true };
+
+/// The users that the launcher is tried as: this test's own, and an ordinary one where this test is the superuser's.
+pub(crate) fn users() -> Vec<Option<u32>> {
+    const NOBODY: u32 = 65_534;
+    if getuid().is_root() { vec![None, Some(NOBODY)] } else { vec![None] }
+}
+
 /// What to launch.
 pub(crate) struct Launch {
     pub(crate) policy: Policy,
     pub(crate) stdin: Option<OwnedFd>,
+    user: Option<u32>,
     workdir: TempDir,
 }
 
@@ -36,6 +53,7 @@ pub(crate) struct Jailer {
     pub(crate) process: Child,
     socket: Option<UnixStream>,
     frames: Frames,
+    attached: Vec<OwnedFd>,
 }
 
 impl Launch {
@@ -47,8 +65,13 @@ impl Launch {
             workdir: workdir.path().to_owned(),
             stdin: false,
             limits: Limits::default(),
+            subprocess: true,
+            isolation: BARE,
+            view: Vec::new(),
+            files: Vec::new(),
+            result: None,
         };
-        Self { policy, stdin: None, workdir }
+        Self { policy, stdin: None, user: None, workdir }
     }
 
     pub(crate) fn sh(script: &str) -> Self {
@@ -57,6 +80,30 @@ impl Launch {
 
     pub(crate) fn limits(mut self, limits: Limits) -> Self {
         self.policy.limits = limits;
+        self
+    }
+
+    /// With every mechanism.
+    pub(crate) fn jailed(mut self) -> Self {
+        self.policy.isolation = ALL;
+        self
+    }
+
+    /// By a launcher of this user.
+    pub(crate) fn by(mut self, user: Option<u32>) -> Self {
+        self.user = user;
+        self
+    }
+
+    /// Shows a place of the host under its own name.
+    pub(crate) fn shows(mut self, path: &Path, write: bool) -> Self {
+        let path = path.canonicalize().unwrap();
+        self.policy.view.push(Shown { source: path.clone(), target: path, write });
+        self
+    }
+
+    pub(crate) fn file(mut self, path: &Path, mode: u32, content: &str) -> Self {
+        self.policy.files.push(PlacedFile { path: path.to_owned(), mode, content: content.into() });
         self
     }
 
@@ -72,11 +119,11 @@ impl Launch {
 
     pub(crate) fn start(self) -> Result<Launched, StartFailure> {
         let (stdout, output) = pipe().unwrap();
-        let mut jailer = Jailer::spawn();
+        let mut jailer = Jailer::spawn_as(self.user);
         let null = File::options().write(true).open("/dev/null").unwrap();
         let mut descriptors: Vec<BorrowedFd<'_>> = self.stdin.iter().map(AsFd::as_fd).collect();
         descriptors.extend([output.as_fd(), null.as_fd()]);
-        jailer.send_with(&encode(&Order::Start(self.policy.clone())).unwrap(), &descriptors);
+        jailer.send_with(&encode(&Order::Start(Box::new(self.policy.clone()))).unwrap(), &descriptors);
         match jailer.report() {
             Report::Started { pid } => {
                 Ok(Launched { pid: Pid::from_raw(pid), stdout, jailer, workdir: self.workdir })
@@ -118,14 +165,18 @@ impl Launched {
 
 impl Jailer {
     pub(crate) fn spawn() -> Self {
+        Self::spawn_as(None)
+    }
+
+    pub(crate) fn spawn_as(user: Option<u32>) -> Self {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        ours.set_read_timeout(Some(PATIENCE)).unwrap();
-        let process = Command::new(env!("CARGO_BIN_EXE_flexcore-jailer"))
-            .env("INHERITED", "by accident")
-            .stdin(OwnedFd::from(theirs))
-            .spawn()
-            .unwrap();
-        Self { process, socket: Some(ours), frames: Frames::default() }
+        let mut command = Command::new(env!("CARGO_BIN_EXE_flexcore-jailer"));
+        command.env("INHERITED", "by accident").stdin(OwnedFd::from(theirs));
+        if let Some(user) = user {
+            command.uid(user).gid(user);
+        }
+        let process = command.spawn().unwrap();
+        Self { process, socket: Some(ours), frames: Frames::default(), attached: Vec::new() }
     }
 
     pub(crate) fn send_with(&mut self, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) {
@@ -139,16 +190,27 @@ impl Jailer {
     }
 
     pub(crate) fn try_report(&mut self) -> Option<Report> {
-        let mut buffer = [0; 4096];
         loop {
             if let Some(report) = self.frames.next_message().unwrap() {
                 return Some(report);
             }
-            match self.socket.as_ref().unwrap().read(&mut buffer).unwrap() {
-                0 => return None,
-                bytes => self.frames.extend(&buffer[..bytes]),
+            let socket = self.socket.as_ref().unwrap();
+            let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+            let patience = PollTimeout::try_from(PATIENCE).unwrap();
+            assert!(poll(&mut fds, patience).unwrap() > 0, "no report came");
+            match receive(socket, &mut self.frames, &mut self.attached) {
+                Ok(0) | Err(Errno::ECONNRESET) => return None,
+                Ok(_) | Err(Errno::EAGAIN) => {}
+                Err(error) => panic!("{error}"),
             }
         }
+    }
+
+    /// The content of the descriptor that came with the last report.
+    pub(crate) fn attached(&mut self) -> String {
+        let mut content = String::new();
+        File::from(self.attached.pop().unwrap()).read_to_string(&mut content).unwrap();
+        content
     }
 
     /// What the death of the daemon looks like to the launcher.

@@ -7,12 +7,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use flexcore_actors::domain::plugin::Manifest;
+use flexcore_jailer::base;
 
+use super::super::view;
 use super::elf;
 use super::libraries::{Missing, first_missing};
 
-/// What every sandbox shows of the host.
-const BASE: [&str; 7] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"];
 /// As long as a first line may be, for the kernel.
 const FIRST_LINE: usize = 256;
 /// Interpreters of interpreters that the kernel follows.
@@ -23,13 +23,12 @@ const DEPTH: u32 = 4;
 pub struct Sight(Vec<PathBuf>);
 
 impl Sight {
-    /// Of a plugin's sandbox: the system, the program's own directory, its environment, what it may read or write.
+    /// Of a plugin's sandbox: the system, the program itself, its environment, what it may read or write.
     pub fn of(manifest: &Manifest, program: &Path, environment: Option<&Path>) -> Self {
-        let real = program.canonicalize().ok();
-        let own = [Some(program), real.as_deref()].into_iter().flatten().filter_map(Path::parent);
+        let own = view::own(program, environment).into_iter().map(|shown| shown.target);
         let granted = manifest.capabilities.read.iter().chain(&manifest.capabilities.write);
-        let shown = BASE.iter().map(Path::new).chain(own).chain(environment.and_then(Path::parent));
-        Self(shown.map(Path::to_owned).chain(granted.map(PathBuf::from)).collect())
+        let base = base::DIRECTORIES.iter().chain(&base::ETC).map(PathBuf::from);
+        Self(base.chain(own).chain(granted.map(PathBuf::from)).collect())
     }
 
     /// What of a path is not shown: itself, or the place that it leads to; `None` when it can be followed to its end.

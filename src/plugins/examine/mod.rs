@@ -23,11 +23,11 @@ use uuid::Uuid;
 
 use super::environment::{self, Unbuilt};
 use super::host::Host;
-use super::launch::Start;
+use super::launch::{Jail, Start};
 use super::limits::TRIAL_TIMEOUT;
 use super::program::{Located, find};
 use super::scratch::Scratch;
-use super::surroundings;
+use super::{surroundings, view};
 use capacity::Capacity;
 use executable::{Sight, why_not_executable};
 
@@ -131,7 +131,7 @@ async fn try_out(host: &Host, manifest: &Manifest, located: Located) -> Result<(
     let scratch = Scratch::create_named(&host.data_dir, &format!("trial-{}", Uuid::now_v7())).map_err(io)?;
     let workdir = scratch.program(0).map_err(io)?;
     let start = Start {
-        argv: std::iter::once(located.path)
+        argv: std::iter::once(located.path.clone())
             .chain(manifest.command.iter().skip(1).cloned())
             .chain([QUESTION.to_owned()])
             .collect(),
@@ -148,6 +148,12 @@ async fn try_out(host: &Host, manifest: &Manifest, located: Located) -> Result<(
         stdout: nowhere().map_err(io)?,
         stderr: nowhere().map_err(io)?,
         limits: manifest.limits.clone(),
+        jail: Some(Jail {
+            view: view::of(manifest, Path::new(&located.path), located.environment.as_deref())?,
+            files: Vec::new(),
+            subprocess: manifest.capabilities.subprocess,
+            result: None,
+        }),
     };
     let trial = async {
         let launched = host.launcher.start(start).await.map_err(|error| error.to_string())?;

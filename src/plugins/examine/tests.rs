@@ -100,7 +100,10 @@ async fn a_program_has_to_be_one() {
         (file(dir, "f", "#! \n", 0o755), "names no interpreter"),
         (file(dir, "g", format!("#!{no_interpreter}\n"), 0o755), "needs the interpreter /nowhere/python"),
     ] {
-        let found = wrong(&bench, &command(&[&program])).await;
+        let mut manifest = command(&[&program]);
+        // what lies beside a program is not shown with it
+        manifest.capabilities.read = vec![dir.display().to_string()];
+        let found = wrong(&bench, &manifest).await;
         assert_eq!(found.len(), 1, "{program}: {found:?}");
         assert!(found[0].starts_with("command: ") && found[0].contains(expected), "{expected}: {found:?}");
     }
@@ -131,7 +134,9 @@ async fn an_interpreter_elsewhere_needs_a_grant() {
     let linked =
         file(dir.path(), "bin/linked", format!("#!{}\n", dir.path().join("bin/sh").display()), 0o755);
     symlink(&interpreter, dir.path().join("bin/sh")).unwrap();
-    let found = wrong(&bench, &command(&[&linked])).await;
+    let mut manifest = command(&[&linked]);
+    manifest.capabilities.read = vec![dir.path().join("bin").display().to_string()];
+    let found = wrong(&bench, &manifest).await;
     assert!(found[0].ends_with(&format!("add {} to capabilities.read", interpreter.display())), "{found:?}");
 }
 

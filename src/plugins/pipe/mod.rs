@@ -135,7 +135,7 @@ impl<'a> Pipe<'a> {
     }
 
     fn program_ended(&mut self, n: usize, ended: Ended) {
-        self.fates[n].ended = Some((ended, Instant::now()));
+        let at = Instant::now();
         if let Some(running) = self.running[n].take() {
             running.gone.cancel();
         }
@@ -149,6 +149,7 @@ impl<'a> Pipe<'a> {
         if ended.status != Status::Exit(0) {
             self.end_neighbours(n);
         }
+        self.fates[n].ended = Some((ended, at));
     }
 
     fn link_ended(&mut self, n: usize, mut end: LinkEnd) {

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Happening, Pipe, Relay, Running};
 use crate::plugins::host::Host;
-use crate::plugins::launch::{Launched, Start};
+use crate::plugins::launch::Launched;
 use crate::plugins::log::Stream;
 use crate::plugins::output::Output;
 use crate::plugins::program::start_failed;
@@ -48,15 +48,7 @@ impl Pipe<'_> {
         let (stdin, input) = input.map_or((None, None), |(read, write)| (Some(read), Some(write)));
         let (output, stdout) = pipe::large().map_err(failed)?;
         let (errors, stderr) = pipe::small().map_err(failed)?;
-        let start = Start {
-            argv: program.argv.clone(),
-            env: program.env.clone(),
-            workdir: program.workdir.clone(),
-            stdin,
-            stdout,
-            stderr,
-            limits: program.limits.clone(),
-        };
+        let start = program.start(stdin, stdout, stderr);
         let gone = CancellationToken::new();
         let errors = Output::new(errors, gone.clone()).map_err(failed)?;
         let Launched { pid, control, ended } =

@@ -169,23 +169,22 @@ async fn a_stopped_pipe_ends_without_a_cause() {
 #[tokio::test]
 async fn a_dropped_attempt_leaves_nothing_running() {
     let bench = Bench::new();
-    let pid_file = bench.path("pid");
-    let tap = sh_tap(&format!("echo $$ >{pid_file}.new; mv {pid_file}.new {pid_file}; exec sleep 1000"));
     let (sender, mut events) = tokio::sync::mpsc::channel(4);
     let stop = CancellationToken::new();
     use flexcore_actors::ports::PluginHost;
-    let spec = step(vec![tap, sh_target("cat")]);
+    let spec = step(vec![sh_tap("exec sleep 1000"), sh_target("cat")]);
     let mut run = bench.host.run(spec, sender, bench.progress.clone(), stop);
-    let written = async {
-        while !std::path::Path::new(&pid_file).exists() {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    let tap = async {
+        loop {
+            if let Some(HostEvent::Started { program: 0, pid }) = events.recv().await {
+                return pid.to_string();
+            }
         }
     };
-    tokio::select! {
+    let pid = tokio::select! {
         _ = &mut run => panic!("it ended"),
-        () = async { tokio::time::timeout(PATIENCE, written).await.unwrap() } => {}
-    }
-    let pid = bench.read("pid").trim().to_owned();
+        pid = async { tokio::time::timeout(PATIENCE, tap).await.unwrap() } => pid,
+    };
     drop(run);
     while events.try_recv().is_ok() {}
     let gone = async {

@@ -30,7 +30,7 @@ impl Case {
     }
 
     fn ended(mut self, n: usize, status: Status, ms: u64) -> Self {
-        let ended = Ended { status, usage: Usage::default(), survivors: 0 };
+        let ended = Ended { status, usage: Usage::default(), survivors: 0, result: None };
         self.fates[n].ended = Some((ended, self.at(ms)));
         self
     }

@@ -1,0 +1,184 @@
+//! Process 1 of the program's namespaces: makes its root, starts it, reaps, passes on the order to stop, and ends when the
+//! program ends or the launcher does; with process 1 the kernel ends everything else in there.
+//!
+//! Launcher and init speak over a pair of packet sockets. Its end is init's lifeline, beside the parent-death signal.
+
+use crate::control::wait;
+use crate::failure::{At, Failure};
+use crate::host::Watch;
+use crate::limits::HOST_NAME;
+use crate::namespaces;
+use crate::payload::Payload;
+use crate::protocol::frames::{Frames, receive, send_with_descriptors};
+use crate::protocol::{Outcome, Policy, Stage};
+use crate::reaper::{End, collect, peek};
+use crate::root;
+use crate::trees::Trees;
+use crate::user::{INSIDE, User};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::poll::{PollFd, PollFlags};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::prctl::{set_dumpable, set_pdeathsig};
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
+use nix::sys::stat::Mode;
+use nix::unistd::{Gid, Pid, Uid, setgroups, sethostname, setresgid, setresuid, setsid};
+use std::fs::{File, write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
+
+/// Launcher to init: the maps of users are written.
+const GO: u8 = b'g';
+/// Launcher to init: `SIGTERM` for the program.
+const TERMINATE: u8 = b't';
+
+/// How many user namespaces may be made below the program's.
+const NESTED_NAMESPACES: &str = "/proc/sys/user/max_user_namespaces";
+
+/// The launcher's handle on init.
+pub(crate) struct Init {
+    pub(crate) pid: Pid,
+    line: OwnedFd,
+}
+
+impl Init {
+    /// Starts init with the program; answers when init may go on, not when it has. Failures of its own steps are told
+    /// over `tell`.
+    pub(crate) fn start(policy: &Policy, payload: Payload, tell: &OwnedFd) -> Result<Self, Failure> {
+        let user = User::choose()?;
+        let opened = user.is_leased().then(|| Trees::open(&policy.view, &user)).transpose()?;
+        let pair = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC);
+        let (ours, theirs) = pair.at(Stage::Namespaces, "socketpair")?;
+        let Some(pid) = namespaces::fork()? else {
+            drop(ours);
+            live(policy, payload, &user, opened, tell, &theirs)
+        };
+        let init = Self { pid, line: ours };
+        match user.map(pid).and_then(|()| init.say(GO).at(Stage::Namespaces, "init")) {
+            Ok(()) => Ok(init),
+            Err(failure) => {
+                let _ = kill(pid, Signal::SIGKILL);
+                let _ = nix::sys::wait::waitpid(pid, None);
+                Err(failure)
+            }
+        }
+    }
+
+    /// `SIGTERM` to the program's process group.
+    pub(crate) fn terminate(&self) {
+        // Init has gone if this fails, and the program with it.
+        let _ = self.say(TERMINATE);
+    }
+
+    /// How the program ended, once init has, and its result; `None` if init was killed before it knew.
+    pub(crate) fn verdict(&self) -> Option<(Outcome, Option<OwnedFd>)> {
+        let (mut message, mut attached) = (Frames::default(), Vec::new());
+        receive(&self.line, &mut message, &mut attached).ok()?;
+        let [kind, number @ ..] = *message.bytes().first_chunk::<5>()?;
+        let number = i32::from_le_bytes(number);
+        let outcome = match kind {
+            b'e' => Outcome::Exit(number),
+            b's' => Outcome::Signal(number),
+            _ => return None,
+        };
+        Some((outcome, attached.pop()))
+    }
+
+    fn say(&self, message: u8) -> nix::Result<()> {
+        let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+        send(self.line.as_raw_fd(), &[message], flags).map(drop)
+    }
+}
+
+/// The whole life of init.
+fn live(
+    policy: &Policy,
+    mut payload: Payload,
+    user: &User,
+    opened: Option<Trees>,
+    tell: &OwnedFd,
+    line: &OwnedFd,
+) -> ! {
+    let mut go = [0];
+    if matches!(recv(line.as_raw_fd(), &mut go, MsgFlags::empty()), Ok(1)) && go == [GO] {
+        match prepare(policy, user, opened).and_then(|watch| Ok((watch, payload.fork(tell)?))) {
+            Ok((watch, program)) => {
+                // The program's streams end when it closes them, not when init ends.
+                drop(payload);
+                // SAFETY: the descriptor is open, and this process, which ends without running destructors, does not use
+                // it again. Its end, at the program's execution, is what the launcher waits for.
+                unsafe { libc::close(tell.as_raw_fd()) };
+                attend(program, policy, &watch, line);
+            }
+            Err(failure) => failure.tell(tell),
+        }
+    }
+    // SAFETY: _exit ends this process, and everything in its namespace, without handlers that belong to the launcher.
+    unsafe { libc::_exit(0) }
+}
+
+fn prepare(policy: &Policy, user: &User, opened: Option<Trees>) -> Result<Watch, Failure> {
+    let step = |what| move |errno: Errno| Failure::new(Stage::Namespaces, errno, what);
+    if user.is_leased() {
+        setgroups(&[]).map_err(step("setgroups"))?;
+    }
+    let (uid, gid) = (Uid::from_raw(INSIDE), Gid::from_raw(INSIDE));
+    setresgid(gid, gid, gid).map_err(step("setresgid"))?;
+    setresuid(uid, uid, uid).map_err(step("setresuid"))?;
+    // After the change of user, which resets it. A launcher that died before is seen by the lifeline.
+    set_pdeathsig(Signal::SIGKILL).map_err(step("parent-death signal"))?;
+    setsid().map_err(step("setsid"))?;
+    unshare(CloneFlags::CLONE_NEWCGROUP).map_err(step("unshare of the cgroup namespace"))?;
+    sethostname(HOST_NAME).map_err(step("sethostname"))?;
+    write(NESTED_NAMESPACES, "0").at(Stage::Namespaces, NESTED_NAMESPACES)?;
+    let trees = opened.map_or_else(|| Trees::open(&policy.view, user), Ok)?;
+    root::enter(policy, trees)?;
+    // Init's memory is a copy of the launcher's, with the policy in it.
+    set_dumpable(false).map_err(step("dumpable"))?;
+    Watch::new().at(Stage::Namespaces, "signalfd")
+}
+
+/// The program's result, if it is a file: nothing that a program can make, a pipe without writers say, is waited for.
+pub(crate) fn open_result(path: &Path) -> Option<OwnedFd> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let file = File::from(open(path, flags, Mode::empty()).ok()?);
+    file.metadata().is_ok_and(|found| found.is_file()).then(|| file.into())
+}
+
+/// Reaps until the program's end, which is told, or the launcher's.
+fn attend(program: Pid, policy: &Policy, watch: &Watch, line: &OwnedFd) {
+    loop {
+        let mut fds =
+            [PollFd::new(watch.as_fd(), PollFlags::POLLIN), PollFd::new(line.as_fd(), PollFlags::POLLIN)];
+        if wait(&mut fds, None).is_err() {
+            return;
+        }
+        watch.forget();
+        while let Ok(Some(End { pid, outcome })) = peek() {
+            if pid == program {
+                let (kind, number) = match outcome {
+                    Outcome::Signal(number) => (b's', number),
+                    Outcome::Exit(number) => (b'e', number),
+                    Outcome::OutOfMemory { .. } => return,
+                };
+                let [a, b, c, d] = number.to_le_bytes();
+                let result = policy.result.as_deref().and_then(open_result);
+                let attached: Vec<_> = result.iter().map(AsFd::as_fd).collect();
+                let _ = send_with_descriptors(line, &[kind, a, b, c, d], &attached);
+                return;
+            }
+            collect(pid);
+        }
+        let mut order = [0];
+        match recv(line.as_raw_fd(), &mut order, MsgFlags::MSG_DONTWAIT) {
+            Ok(1) if order == [TERMINATE] => {
+                let _ = killpg(program, Signal::SIGTERM);
+                let _ = killpg(program, Signal::SIGCONT);
+            }
+            Err(Errno::EAGAIN | Errno::EINTR) => {}
+            // The launcher has gone.
+            _ => return,
+        }
+    }
+}
