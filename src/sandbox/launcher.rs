@@ -143,6 +143,8 @@ impl Launcher {
     fn split(&self, program: Program) -> (Policy, Vec<OwnedFd>) {
         let Program { argv, env, workdir, stdin, stdout, stderr, limits, jail } = program;
         let isolation = if jail.is_some() { self.isolation } else { HELPER };
+        // Without a network of its own a program would have the host's.
+        let internet = jail.is_none() || isolation.namespaces;
         let free = || Jail { view: Vec::new(), files: Vec::new(), subprocess: true, result: None };
         let Jail { view, files, subprocess, result } = jail.unwrap_or_else(free);
         let (stdin_is_sent, limits) = (stdin.is_some(), limits.into());
@@ -153,6 +155,7 @@ impl Launcher {
             stdin: stdin_is_sent,
             limits,
             subprocess,
+            internet,
             isolation,
             view,
             files,

@@ -45,6 +45,9 @@ pub struct Policy {
     pub limits: Limits,
     /// Whether the program may start others. Threads and executing another program in place are always possible.
     pub subprocess: bool,
+    /// Whether it may make sockets of the internet families. With namespaces they reach a network of its own; without, the
+    /// host's.
+    pub internet: bool,
     /// The mechanisms that must hold. One that fails is never left out: nothing starts.
     pub isolation: Isolation,
     /// What the program sees of the host beside [`base`](crate::base).

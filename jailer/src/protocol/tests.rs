@@ -20,6 +20,7 @@ fn policy() -> Policy {
         stdin: true,
         limits: Limits { memory_bytes: Some(1 << 20), ..Limits::default() },
         subprocess: false,
+        internet: true,
         isolation: Isolation { namespaces: true, landlock: true, seccomp: true },
         view: vec![Shown { source: "/data/in".into(), target: "/data/in".into(), write: false }],
         files: vec![PlacedFile { path: "/tmp/config.json".into(), mode: 0o600, content: vec![0xff, 0] }],

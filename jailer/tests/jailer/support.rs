@@ -66,6 +66,7 @@ impl Launch {
             stdin: false,
             limits: Limits::default(),
             subprocess: true,
+            internet: true,
             isolation: BARE,
             view: Vec::new(),
             files: Vec::new(),
