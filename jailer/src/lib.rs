@@ -12,6 +12,7 @@
 //! knowledge of pipelines and protocols of plugins.
 
 pub mod base;
+pub mod cgroup;
 pub mod limits;
 pub mod process_tree;
 pub mod protocol;

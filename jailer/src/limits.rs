@@ -65,3 +65,12 @@ pub const SCRATCH_FILES: u64 = 131_072;
 
 /// Host names of the program's namespace, and of no host.
 pub const HOST_NAME: &str = "flexcore";
+
+/// Longest name of a control group: with a prefix and a suffix still a valid file name.
+pub const CGROUP_NAME_BYTES: usize = 128;
+
+/// How long the kernel may take to let go of an emptied control group.
+pub const CGROUP_REMOVE_WAIT: Duration = Duration::from_secs(1);
+
+/// Pause between two attempts to remove it.
+pub const CGROUP_REMOVE_ROUND: Duration = Duration::from_millis(2);
