@@ -4,6 +4,7 @@
 //! Which isolation a program gets beyond a process tree of its own is a matter of the policy sent here; it has its place
 //! in [`Program`] and `flexcore_jailer::protocol::Policy`.
 
+pub mod cgroups;
 mod error;
 mod launcher;
 pub mod limits;

@@ -1,6 +1,6 @@
 //! A control group of its own for each program: the kernel bounds and counts memory, processes and processor time of the
 //! whole tree together, whatever the tree does. Versions 1 and 2 of the kernel's interface differ in names and units
-//! only, which are tables ([`v1`], [`v2`]); what is done with them is here.
+//! only, which are tables (`v1`, `v2`); what is done with them is here.
 //!
 //! Blocking, without threads, for both sides: the launcher makes one group a run, the daemon the parents and the sweep.
 //! Never in here: where the parents are (the daemon finds them), and what follows from a program that ran out of memory.
@@ -219,7 +219,8 @@ impl Cgroup {
         kill::kill_all(&self.names.directories)
     }
 
-    /// Removes the group, which must be empty; waits up to [`CGROUP_REMOVE_WAIT`] for the kernel to forget the last process.
+    /// Removes the group, which must be empty; waits up to
+    /// [`CGROUP_REMOVE_WAIT`](crate::limits::CGROUP_REMOVE_WAIT) for the kernel to forget the last process.
     ///
     /// # Errors
     /// [`CgroupError`]: `EBUSY` while a process, or a group made inside, is left.
