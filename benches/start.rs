@@ -102,6 +102,7 @@ async fn one_program(folder: &Path) -> Result<()> {
             file_size: None,
             processes: 64,
             scratch_bytes: 1 << 28,
+            millicpus: 1_000,
         };
         let workdir = folder.to_path_buf();
         let (argv, env) = (vec![PROGRAM.to_owned()], Vec::new());

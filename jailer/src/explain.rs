@@ -35,6 +35,7 @@ pub(crate) fn failure(policy: &Policy, failure: &Failure) -> StartFailure {
             format!("{detail} became a symbolic link after it was granted: grant the place that it leads to")
         }
         Stage::View => format!("{detail} cannot be shown to the program: {why}"),
+        Stage::Cgroup => format!("the control group of the program cannot be made: {detail}"),
         Stage::Namespaces => format!("namespaces cannot be made ({detail}: {why}): {}", namespaces(errno)),
         Stage::Root => format!("the program's root file system cannot be made ({detail}: {why})"),
         Stage::Files => format!("file {detail} cannot be made for the program: {why}"),

@@ -3,12 +3,13 @@
 //!
 //! Launcher and init speak over a pair of packet sockets. Its end is init's lifeline, beside the parent-death signal.
 
+use crate::cgroup::Entrance;
 use crate::control::wait;
 use crate::failure::{At, Failure};
 use crate::host::Watch;
 use crate::limits::HOST_NAME;
 use crate::namespaces;
-use crate::payload::Payload;
+use crate::payload::{Payload, enter};
 use crate::protocol::frames::{Frames, receive, send_with_descriptors};
 use crate::protocol::{Outcome, Policy, Stage};
 use crate::reaper::{End, collect, peek};
@@ -45,14 +46,19 @@ pub(crate) struct Init {
 impl Init {
     /// Starts init with the program; answers when init may go on, not when it has. Failures of its own steps are told
     /// over `tell`.
-    pub(crate) fn start(policy: &Policy, payload: Payload, tell: &OwnedFd) -> Result<Self, Failure> {
+    pub(crate) fn start(
+        policy: &Policy,
+        payload: Payload,
+        group: Option<Entrance>,
+        tell: &OwnedFd,
+    ) -> Result<Self, Failure> {
         let user = User::choose()?;
-        let opened = user.is_leased().then(|| Trees::open(&policy.view, &user)).transpose()?;
+        let trees = user.is_leased().then(|| Trees::open(&policy.view, &user)).transpose()?;
         let pair = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC);
         let (ours, theirs) = pair.at(Stage::Namespaces, "socketpair")?;
-        let Some(pid) = namespaces::fork()? else {
+        let Some(pid) = namespaces::fork(group.as_ref().and_then(Entrance::directory))? else {
             drop(ours);
-            live(policy, payload, &user, opened, tell, &theirs)
+            live(policy, payload, Brought { user, trees, group }, tell, &theirs)
         };
         let init = Self { pid, line: ours };
         match user.map(pid).and_then(|()| init.say(GO).at(Stage::Namespaces, "init")) {
@@ -91,19 +97,20 @@ impl Init {
     }
 }
 
+/// What the launcher made and init needs.
+struct Brought {
+    user: User,
+    /// With a leased user: init itself may not open them any more.
+    trees: Option<Trees>,
+    group: Option<Entrance>,
+}
+
 /// The whole life of init.
-fn live(
-    policy: &Policy,
-    mut payload: Payload,
-    user: &User,
-    opened: Option<Trees>,
-    tell: &OwnedFd,
-    line: &OwnedFd,
-) -> ! {
+fn live(policy: &Policy, mut payload: Payload, brought: Brought, tell: &OwnedFd, line: &OwnedFd) -> ! {
     let mut go = [0];
     if matches!(recv(line.as_raw_fd(), &mut go, MsgFlags::empty()), Ok(1)) && go == [GO] {
-        match prepare(policy, user, opened).and_then(|watch| Ok((watch, payload.fork(tell)?))) {
-            Ok((watch, program)) => {
+        match prepare(policy, brought).and_then(|ready| Ok((ready, payload.fork(None, tell)?))) {
+            Ok(((watch, _lease), program)) => {
                 // The program's streams end when it closes them, not when init ends.
                 drop(payload);
                 // SAFETY: the descriptor is open, and this process, which ends without running destructors, does not use
@@ -118,8 +125,12 @@ fn live(
     unsafe { libc::_exit(0) }
 }
 
-fn prepare(policy: &Policy, user: &User, opened: Option<Trees>) -> Result<Watch, Failure> {
+fn prepare(policy: &Policy, brought: Brought) -> Result<(Watch, User), Failure> {
+    let Brought { user, trees, group } = brought;
     let step = |what| move |errno: Errno| Failure::new(Stage::Namespaces, errno, what);
+    // Before this process is someone else, who could not.
+    group.iter().filter(|group| group.directory().is_none()).try_for_each(enter)?;
+    drop(group);
     if user.is_leased() {
         setgroups(&[]).map_err(step("setgroups"))?;
     }
@@ -132,11 +143,11 @@ fn prepare(policy: &Policy, user: &User, opened: Option<Trees>) -> Result<Watch,
     unshare(CloneFlags::CLONE_NEWCGROUP).map_err(step("unshare of the cgroup namespace"))?;
     sethostname(HOST_NAME).map_err(step("sethostname"))?;
     write(NESTED_NAMESPACES, "0").at(Stage::Namespaces, NESTED_NAMESPACES)?;
-    let trees = opened.map_or_else(|| Trees::open(&policy.view, user), Ok)?;
+    let trees = trees.map_or_else(|| Trees::open(&policy.view, &user), Ok)?;
     root::enter(policy, trees)?;
     // Init's memory is a copy of the launcher's, with the policy in it.
     set_dumpable(false).map_err(step("dumpable"))?;
-    Watch::new().at(Stage::Namespaces, "signalfd")
+    Ok((Watch::new().at(Stage::Namespaces, "signalfd")?, user))
 }
 
 /// The program's result, if it is a file: nothing that a program can make, a pipe without writers say, is waited for.

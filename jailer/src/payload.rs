@@ -4,6 +4,7 @@
 //! before exec, since steps above it need calls that it refuses. Nothing here looks at what the program is.
 
 use crate::access::Rules;
+use crate::cgroup::Entrance;
 use crate::failure::{At, Failure};
 use crate::filter::Filter;
 use crate::host::{FIRST_PRIVATE_FD, close_from, dev_null};
@@ -98,23 +99,27 @@ impl Payload {
         })
     }
 
-    /// Forks and answers the child's id. A step that fails is told over `tell`, which the child closes when it executes the
+    /// Forks and answers the child's id; it enters `group` first. A step that fails is told over `tell`, which the child closes when it executes the
     /// program.
     ///
     /// # Errors
     /// The system's, of `fork`.
-    pub(crate) fn fork(&mut self, tell: &OwnedFd) -> Result<Pid, Failure> {
+    pub(crate) fn fork(&mut self, group: Option<&Entrance>, tell: &OwnedFd) -> Result<Pid, Failure> {
         self.parent = getpid();
         // SAFETY: this process has one thread (the launcher checked it at its start, init is a copy of that), so the child's
         // copy of memory, the allocator's and standard library's locks included, is consistent and it may run ordinary code.
         match unsafe { fork() }.at(Stage::Fork, "fork")? {
             ForkResult::Parent { child } => Ok(child),
-            ForkResult::Child => self.become_program(tell),
+            ForkResult::Child => self.become_program(group, tell),
         }
     }
 
-    fn become_program(&self, tell: &OwnedFd) -> ! {
-        for step in STEPS {
+    fn become_program(&self, group: Option<&Entrance>, tell: &OwnedFd) -> ! {
+        let entered = group.map_or(Ok(()), enter);
+        if let Err(failure) = &entered {
+            failure.tell(tell);
+        }
+        for step in STEPS.iter().take_while(|_| entered.is_ok()) {
             if let Err(errno) = (step.run)(self) {
                 Failure::new(step.stage, errno, "").tell(tell);
                 break;
@@ -123,6 +128,11 @@ impl Payload {
         // SAFETY: _exit ends this process without running the handlers that belong to the launcher.
         unsafe { libc::_exit(NOT_STARTED) }
     }
+}
+
+/// Moves this process into its control group.
+pub(crate) fn enter(group: &Entrance) -> Result<(), Failure> {
+    group.enter().map_err(|(errno, path)| Failure::new(Stage::Cgroup, errno, path.display()))
 }
 
 fn parent_death(payload: &Payload) -> nix::Result<()> {

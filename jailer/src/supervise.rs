@@ -2,6 +2,7 @@
 //!
 //! One loop around `poll`, no thread. It decides; the other modules act.
 
+use crate::account::{Account, Excess};
 use crate::control::{Control, ControlError, wait};
 use crate::explain;
 use crate::failure::{At, Failure};
@@ -9,19 +10,16 @@ use crate::filter::{Allow, Filter};
 use crate::host::{HostError, Watch, become_reaper, take_control_socket};
 use crate::init::{Init, open_result};
 use crate::limits::GRACE_MAX;
-use crate::memory::MemoryWatch;
 use crate::payload::Payload;
 use crate::process_tree::descendants;
-use crate::protocol::{Ended, Isolation, Order, Outcome, Policy, Report, Stage, StartFailure, Usage};
+use crate::protocol::{Ended, Isolation, Order, Outcome, Policy, Report, Stage, StartFailure};
 use crate::reaper::Reaper;
 use crate::root;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags};
-use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::Signal;
-use nix::sys::time::TimeValLike;
-use nix::unistd::{Pid, getpid, pipe2};
+use nix::unistd::{Pid, pipe2};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -54,7 +52,7 @@ pub(crate) fn run() -> Result<(), SuperviseError> {
         Err(error) => return refuse(&control, error),
     };
     match start(&control, child_ends, &policy, descriptors)? {
-        Ok(mut program) => program.supervise(&mut control),
+        Ok(program) => program.supervise(&mut control),
         Err(failure) => Ok(control.report(&Report::StartFailed(failure), &[])?),
     }
 }
@@ -73,7 +71,7 @@ struct Program {
     init: Option<Init>,
     result: Option<PathBuf>,
     started: Instant,
-    memory: Option<MemoryWatch>,
+    account: Account,
     kill_at: Option<Instant>,
 }
 
@@ -82,7 +80,7 @@ enum Cause {
     MainEnded,
     Ordered,
     DaemonGone,
-    OutOfMemory { limit: u64, peak: u64 },
+    OutOfMemory(Excess),
 }
 
 /// Forks the program and waits until it was executed or failed.
@@ -94,7 +92,11 @@ fn start(
 ) -> Result<Result<Program, StartFailure>, SuperviseError> {
     let started = Instant::now();
     let (failure, tell) = pipe2(OFlag::O_CLOEXEC)?;
-    let (main, init) = match fork(policy, descriptors, &tell) {
+    let account = match Account::open(policy) {
+        Ok(account) => account,
+        Err(failure) => return Ok(Err(explain::failure(policy, &failure))),
+    };
+    let (main, init) = match fork(policy, descriptors, &account, &tell) {
         Ok(forked) => forked,
         Err(failure) => return Ok(Err(failure)),
     };
@@ -115,15 +117,15 @@ fn start(
         reaper.destroy_tree();
         return Err(error.into());
     }
-    let memory = policy.limits.memory_bytes.map(MemoryWatch::new);
     let result = policy.result.clone();
-    Ok(Ok(Program { reaper, init, result, started, memory, kill_at: None }))
+    Ok(Ok(Program { reaper, init, result, started, account, kill_at: None }))
 }
 
 /// Starts the program's first process, which is init where there are namespaces.
 fn fork(
     policy: &Policy,
     descriptors: Vec<OwnedFd>,
+    account: &Account,
     tell: &OwnedFd,
 ) -> Result<(Pid, Option<Init>), StartFailure> {
     policy.check().map_err(|error| explain::bad_policy(&error))?;
@@ -133,12 +135,13 @@ fn fork(
     let filter = filter.map_err(|error| explain::no_filter(&error))?;
     let payload = Payload::new(policy, filter, descriptors).at(Stage::Descriptors, "");
     let started = payload.and_then(|mut payload| {
+        let entrance = account.entrance()?;
         if namespaces {
-            let init = Init::start(policy, payload, tell)?;
+            let init = Init::start(policy, payload, entrance, tell)?;
             return Ok((init.pid, Some(init)));
         }
         root::place(&policy.files)?;
-        Ok((payload.fork(tell)?, None))
+        Ok((payload.fork(entrance.as_ref(), tell)?, None))
     });
     started.map_err(|failure| explain::failure(policy, &failure))
 }
@@ -173,7 +176,7 @@ fn await_exec(control: &Control, failure: &OwnedFd) -> Result<Exec, SuperviseErr
 }
 
 impl Program {
-    fn supervise(&mut self, control: &mut Control) -> Result<(), SuperviseError> {
+    fn supervise(mut self, control: &mut Control) -> Result<(), SuperviseError> {
         let cause = self.watch(control);
         let survivors = self.reaper.destroy_tree();
         let wall = self.started.elapsed();
@@ -183,17 +186,23 @@ impl Program {
             // Only a survivor has not ended; it has been sent the signal.
             None => (self.reaper.ended().unwrap_or(killed), self.result.as_deref().and_then(open_result)),
         };
-        let outcome = match cause {
-            Cause::OutOfMemory { limit, peak } => Outcome::OutOfMemory { limit, peak },
-            _ => ended,
+        let daemon_gone = matches!(cause, Cause::DaemonGone);
+        let excess = match cause {
+            Cause::OutOfMemory(excess) => Some(excess),
+            // A process that the kernel killed may be the last that was looked at.
+            _ if ended == killed => self.account.killed(),
+            _ => None,
         };
+        let outcome = excess.map_or(ended, |Excess { limit, peak }| Outcome::OutOfMemory { limit, peak });
         let survivors = survivors.into_iter().map(Pid::as_raw).collect();
-        let usage = self.usage(wall);
+        let usage = self.account.usage(wall);
         let report = Report::Ended(Ended { outcome, usage, survivors, result: result.is_some() });
         let attached: Vec<_> = result.iter().map(AsFd::as_fd).collect();
-        match control.report(&report, &attached) {
+        let reported = control.report(&report, &attached);
+        self.account.close();
+        match reported {
             // Nobody is there to read it.
-            Err(ControlError::Send(_)) if matches!(cause, Cause::DaemonGone) => Ok(()),
+            Err(ControlError::Send(_)) if daemon_gone => Ok(()),
             reported => Ok(reported?),
         }
     }
@@ -218,15 +227,14 @@ impl Program {
             if self.kill_at.is_some_and(|at| at <= Instant::now()) {
                 return Cause::Ordered;
             }
-            if let Some(cause) = self.measure_memory() {
-                return cause;
+            if let Some(excess) = self.account.look() {
+                return Cause::OutOfMemory(excess);
             }
         }
     }
 
     fn next_deadline(&self) -> Option<Duration> {
-        let memory = self.memory.as_ref().map(MemoryWatch::due);
-        let next = [memory, self.kill_at].into_iter().flatten().min()?;
+        let next = [self.account.due(), self.kill_at].into_iter().flatten().min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }
 
@@ -246,28 +254,6 @@ impl Program {
                 // Closed, damaged or out of order: whoever is there is not the daemon that sent the policy.
                 Ok(Some(Order::Start(_))) | Err(_) => return Some(Cause::DaemonGone),
             }
-        }
-    }
-
-    fn measure_memory(&mut self) -> Option<Cause> {
-        let watch = self.memory.as_mut().filter(|watch| watch.due() <= Instant::now())?;
-        let peak = watch.measure(&descendants(getpid()))?;
-        Some(Cause::OutOfMemory { limit: watch.limit(), peak })
-    }
-
-    /// What every descendant used that was waited for. The launcher itself is not in it.
-    fn usage(&self, wall: Duration) -> Usage {
-        let measured = self.memory.as_ref().map_or(0, MemoryWatch::peak);
-        let wall_ms = u64::try_from(wall.as_millis()).unwrap_or(u64::MAX);
-        let Ok(used) = getrusage(UsageWho::RUSAGE_CHILDREN) else {
-            return Usage { wall_ms, cpu_ms: 0, peak_memory_bytes: measured };
-        };
-        let cpu_ms = (used.user_time() + used.system_time()).num_milliseconds();
-        let largest = u64::try_from(used.max_rss()).unwrap_or(0) * 1024;
-        Usage {
-            wall_ms,
-            cpu_ms: u64::try_from(cpu_ms).unwrap_or(0),
-            peak_memory_bytes: largest.max(measured),
         }
     }
 }

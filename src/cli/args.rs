@@ -431,6 +431,22 @@ pub struct ArchiveArgs {
 pub enum CheckCommand {
     /// Show the configuration a node would use, secrets redacted, or everything that is wrong with it
     Config(ConfigArgs),
+    /// Try what isolation this host gives to plugins, layer by layer; exit code 1 if it is less than required
+    #[command(
+        after_help = "Examples:\n  flexcore check sandbox\n  FLEXCORE_SANDBOX_REQUIRED=strict flexcore check sandbox --output json"
+    )]
+    Sandbox(SandboxArgs),
+}
+
+/// What a host must give.
+#[derive(Debug, Args)]
+pub struct SandboxArgs {
+    /// The configuration, of which sandbox.required and sandbox.accept_missing count.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// A table for people, or JSON
+    #[arg(long, short = 'o', value_enum, default_value = "table")]
+    pub output: Format,
 }
 
 #[cfg(test)]

@@ -84,7 +84,7 @@ async fn execute(cli: Cli, terminal: &mut Terminal) -> Result<(), Failure> {
     match cli.command {
         Command::Serve(args) => serve::serve(terminal, args).await,
         Command::Demo(args) => demo::demo(terminal, args).await,
-        Command::Check(command) => check::check(terminal, command),
+        Command::Check(command) => check::check(terminal, command).await,
         Command::Integrity(command) => integrity::integrity(terminal, command),
         Command::Secrets(args) => secrets::secrets(terminal, args).await,
         Command::Archive(args) => archive::archive(terminal, args).await,

@@ -24,6 +24,10 @@ impl Launch for sandbox::Launcher {
         sandbox::programs::resolve(program, &base, directories).map_err(|e| LaunchFailure(e.to_string()))
     }
 
+    fn refusal(&self) -> Option<String> {
+        Self::refusal(self).map(str::to_owned)
+    }
+
     fn start(&self, start: Start) -> BoxFuture<'_, Result<Launched, LaunchFailure>> {
         let limits = sandbox::ProgramLimits {
             memory_bytes: start.limits.memory.0,
@@ -32,6 +36,7 @@ impl Launch for sandbox::Launcher {
             file_size: start.limits.file_size.map(|size| size.0),
             processes: u64::from(start.limits.processes),
             scratch_bytes: start.limits.scratch.0,
+            millicpus: millicpus(start.limits.cpus),
         };
         let Start { argv, env, workdir, stdin, stdout, stderr, jail, .. } = start;
         let jail = jail.map(sandbox::Jail::from);
@@ -57,6 +62,12 @@ impl From<Jail> for sandbox::Jail {
             result,
         }
     }
+}
+
+/// Within what the kernel takes; a manifest's bounds are narrower.
+fn millicpus(cpus: f64) -> u32 {
+    const LEAST: u32 = 10;
+    ((cpus * 1_000.0).round() as u32).max(LEAST)
 }
 
 impl Control for sandbox::Control {

@@ -27,16 +27,19 @@ use flexcore_actors::ports::{
 };
 use flexcore_actors::runtime::api::Api;
 use flexcore_actors::runtime::node::{Loss, Node as Runtime, Ports};
+use sha2::{Digest, Sha256};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Config};
 use crate::http;
 use crate::logs::FileLogs;
+#[cfg(test)]
 use crate::plugins::launch::Launch;
 use crate::plugins::{LocalHost, Settings};
 use crate::postgres::PostgresStore;
 use crate::sandbox::Launcher;
+use crate::sandbox::level::{Finding, Level, Requirement};
 use crate::sandbox::programs::{OWN_PROGRAMS, locate};
 use crate::secrets::Vault;
 use crate::sqlite::{SqliteReadModels, SqliteSecrets, SqliteStore};
@@ -74,7 +77,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Node> {
     let vault = Vault::new(secrets, secrets::key_place(config, &data_dir));
     let integrity = integrity::ports(config, &data_dir, integrity)?;
     let logs: Arc<dyn LogStore> = Arc::new(FileLogs::open(&data_dir)?);
-    let host = Arc::new(host(&data_dir, presence, &logs, &clock, vault)?);
+    let host = Arc::new(host(&data_dir, presence, &logs, &clock, vault, &config.sandbox).await?);
     let ids = Arc::new(System);
     let policy = policy(config)?;
     let ports =
@@ -196,21 +199,63 @@ fn policy(config: &Config) -> anyhow::Result<Arc<Policy>> {
     Ok(Arc::new(policy))
 }
 
-/// What starts programs, under the launcher at `jailer`; each launcher keeps `presence` open until it has ended.
-pub(crate) fn launcher(jailer: PathBuf, presence: Option<File>) -> Arc<dyn Launch> {
-    let launcher = Launcher::new(jailer);
-    Arc::new(match presence {
-        Some(presence) => launcher.with_presence(presence),
+/// What starts programs, under the launcher at `jailer`.
+#[cfg(test)]
+pub(crate) fn launcher(jailer: PathBuf) -> Arc<dyn Launch> {
+    Arc::new(Launcher::new(jailer))
+}
+
+/// What starts programs on this node, with the isolation that it has, and whether that is what is required. Each launcher keeps
+/// `presence` open until it has ended.
+async fn fit(
+    jailer: PathBuf,
+    presence: File,
+    data_dir: &Path,
+    requirement: &Requirement,
+) -> anyhow::Result<Launcher> {
+    let launcher = Launcher::new(jailer).with_presence(presence);
+    let (findings, groups) = launcher.probe(&group_name(data_dir)).await;
+    for Finding { mechanism, result } in &findings.0 {
+        if let Err(why) = result {
+            tracing::warn!(%mechanism, why, "a mechanism of the sandbox is missing on this host");
+        }
+    }
+    let launcher = match groups {
+        Some(groups) => {
+            let left =
+                groups.sweep().context("control groups of this node's former life cannot be removed")?;
+            tracing::debug!(left, "control groups of a former life were removed");
+            launcher.with_groups(groups)
+        }
         None => launcher,
+    };
+    let level = Level::without(&findings.missing());
+    Ok(match findings.meet(requirement) {
+        Ok(isolation) => {
+            tracing::info!(%level, "plugins run in the sandbox");
+            launcher.with_isolation(isolation)
+        }
+        Err(why) => {
+            tracing::error!(%level, required = %requirement.level, why, "no plugin will be started");
+            launcher.refusing(&why)
+        }
     })
 }
 
-fn host(
+/// One name for each data directory of the host: only one node has it at a time.
+pub(crate) fn group_name(data_dir: &Path) -> String {
+    const BYTES: usize = 8;
+    let digest = Sha256::digest(data_dir.as_os_str().as_encoded_bytes());
+    digest[..BYTES].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+async fn host(
     data_dir: &Path,
     presence: File,
     logs: &Arc<dyn LogStore>,
     clock: &Arc<dyn Clock>,
     vault: Vault,
+    requirement: &Requirement,
 ) -> anyhow::Result<LocalHost> {
     let mut own_programs = Vec::new();
     let mut jailer = None;
@@ -226,7 +271,7 @@ fn host(
     };
     own_programs.dedup();
     let host = LocalHost::new(Settings {
-        launcher: launcher(jailer, Some(presence)),
+        launcher: Arc::new(fit(jailer, presence, data_dir, requirement).await?),
         logs: Arc::clone(logs),
         clock: Arc::clone(clock),
         data_dir: data_dir.to_path_buf(),

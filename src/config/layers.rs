@@ -24,6 +24,8 @@ pub(super) const KEYS: &[&str] = &[
     "secrets.key",
     "archive.dir",
     "sandbox.policy",
+    "sandbox.required",
+    "sandbox.accept_missing",
     "log",
     "log_format",
     "shutdown.grace",
@@ -32,13 +34,12 @@ pub(super) const KEYS: &[&str] = &[
 /// Those of [`KEYS`] that are whole numbers; a variable's text becomes one for them.
 const NUMBERS: &[&str] = &["http.max_connections"];
 
+/// Those of [`KEYS`] that are lists; a variable's text is cut at commas for them.
+const LISTS: &[&str] = &["sandbox.accept_missing"];
+
 /// Keys of the contract whose feature is not there yet: an error in a file, a warning from the environment.
-pub(super) const LATER: &[(&str, &str)] = &[
-    ("grpc", "the gRPC interface"),
-    ("cluster", "clustering"),
-    ("auth", "access control"),
-    ("sandbox.required", "the sandbox"),
-];
+pub(super) const LATER: &[(&str, &str)] =
+    &[("grpc", "the gRPC interface"), ("cluster", "clustering"), ("auth", "access control")];
 
 /// Variables that are ours but no configuration: the command line's own, and those that programs are given.
 const OTHER_VARIABLES: &[&str] = &[
@@ -91,7 +92,11 @@ impl Layers {
 
     fn replace(&mut self, key: &'static str, text: &str, origin: String) {
         let number = text.parse::<u64>().ok().filter(|_| NUMBERS.contains(&key));
-        let value = number.map_or_else(|| Value::from(text), Value::from);
+        let value = match number {
+            Some(number) => Value::from(number),
+            None if LISTS.contains(&key) => text.split(',').map(str::trim).collect(),
+            None => Value::from(text),
+        };
         let mut at = &mut self.value;
         let mut parts = key.split('.').peekable();
         while let (Some(part), Value::Object(map)) = (parts.next(), &mut *at) {

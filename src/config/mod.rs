@@ -15,6 +15,7 @@ use flexcore_actors::domain::ids::Name;
 use flexcore_actors::domain::quantity::format_duration;
 use serde_json::{Value, json};
 
+use crate::sandbox::level::Requirement;
 use crate::telemetry::LogFormat;
 
 pub use layers::Flag;
@@ -49,6 +50,8 @@ pub struct Config {
     pub archive_dir: Option<PathBuf>,
     /// `sandbox.policy`: the file that says what plugins may be granted; without it, whatever they ask for.
     pub sandbox_policy: Option<PathBuf>,
+    /// `sandbox.required` and `sandbox.accept_missing`: how much isolation programs must have.
+    pub sandbox: Requirement,
     /// `log`: a filter that [`crate::telemetry::init`] accepts.
     pub log: String,
     /// `log_format`
@@ -71,6 +74,7 @@ impl Default for Config {
             secrets_key: None,
             archive_dir: None,
             sandbox_policy: None,
+            sandbox: Requirement::default(),
             log: "info".to_owned(),
             log_format: LogFormat::Text,
             shutdown_grace: Duration::from_secs(20),
@@ -181,7 +185,11 @@ impl Config {
                 "key": self.secrets_key.as_ref().map(|_| "<redacted>"),
             },
             "archive": {"dir": self.archive_dir.as_ref().map(|path| path.display().to_string())},
-            "sandbox": {"policy": self.sandbox_policy.as_ref().map(|path| path.display().to_string())},
+            "sandbox": {
+                "policy": self.sandbox_policy.as_ref().map(|path| path.display().to_string()),
+                "required": self.sandbox.level.as_str(),
+                "accept_missing": self.sandbox.accept_missing.iter().map(|m| m.as_str()).collect::<Vec<_>>(),
+            },
             "log": self.log,
             "log_format": self.log_format.as_str(),
             "shutdown": {"grace": format_duration(self.shutdown_grace)},

@@ -9,6 +9,7 @@ use flexcore_actors::domain::problem::Problems;
 use flexcore_actors::domain::quantity::format_duration;
 use flexcore_actors::domain::reader::{Object, Shared};
 
+use crate::sandbox::level::Level;
 use crate::telemetry::{self, LogFormat};
 
 use super::layers::{LATER, Layers};
@@ -68,7 +69,14 @@ fn typed(mut root: Object<'_>) -> Config {
     }
     if let Some(mut sandbox) = root.object("sandbox") {
         config.sandbox_policy = path(&mut sandbox, "policy", "a file");
-        sandbox.not_supported("required", "the sandbox");
+        let levels = Level::ALL.map(|level| (level.as_str(), level));
+        config.sandbox.level = sandbox.word("required", &levels).unwrap_or(config.sandbox.level);
+        for (n, name) in sandbox.texts("accept_missing").iter().enumerate() {
+            match name.parse() {
+                Ok(mechanism) => config.sandbox.accept_missing.push(mechanism),
+                Err(message) => sandbox.problem(&format!("accept_missing[{n}]"), message),
+            }
+        }
         sandbox.finish();
     }
     if let Some(filter) = root.text("log") {

@@ -20,6 +20,9 @@ pub trait Launch: Send + Sync + 'static {
     /// When there is none.
     fn resolve(&self, program: &str, directories: &[PathBuf]) -> Result<PathBuf, LaunchFailure>;
 
+    /// Why no program is started in a jail on this node, if none is: what the host lacks of the isolation that is required.
+    fn refusal(&self) -> Option<String>;
+
     /// Starts a program; done when it is executed. Dropping the future ends what was started.
     ///
     /// # Errors

@@ -94,6 +94,10 @@ pub(super) async fn prepare(
     let hides = Redactor::of_secrets(&program.config, &manifest.config_schema).and(attempt.hides);
     let log = ProgramLog::new(host.logs.clone(), host.clock.clone(), identity, manifest.limits.output, hides);
     let located = locate(host, manifest, Some(Audience { plugin, log: &log, events }), stop).await?;
+    if let Some(why) = host.launcher.refusal() {
+        let message = format!("{plugin} was not started: this node lacks isolation that is required: {why}");
+        return Err(Refusal::Cause(Cause::new(CauseKind::SandboxDenied, message)));
+    }
     let workdir = scratch.program(n).map_err(|e| Refusal::start_failed(plugin, e))?;
     let granted = &attempt.granted[n];
     let secrets_dir = scratch.secrets(n);

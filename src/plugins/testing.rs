@@ -138,7 +138,7 @@ impl Bench {
         let mut variables: BTreeMap<String, String> = std::env::vars().collect();
         variables.insert(name.to_owned(), value.to_owned());
         let settings = Settings {
-            launcher: compose::launcher(binary, None),
+            launcher: compose::launcher(binary),
             logs: logs.clone(),
             clock: Arc::new(System),
             data_dir: data.path().to_owned(),

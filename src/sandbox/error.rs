@@ -30,6 +30,9 @@ pub enum LaunchError {
     /// The launcher refused or could not execute the program; the message names the program and the cure.
     #[error("{}", .0.message)]
     Refused(StartFailure),
+    /// The host lacks isolation that is required.
+    #[error("the sandbox of this node is incomplete: {0}; flexcore check sandbox shows all of it")]
+    Incomplete(String),
     /// The launcher ended, or its socket failed, before it answered.
     #[error("the launcher ended before it answered whether the program started")]
     Lost,
@@ -49,7 +52,7 @@ impl LaunchError {
             Self::Lost | Self::TimedOut => true,
             Self::Launcher { source, .. } => source.raw_os_error().is_some_and(is_transient),
             Self::Refused(failure) => is_transient(failure.errno),
-            Self::Invalid(_) | Self::Message(_) => false,
+            Self::Invalid(_) | Self::Message(_) | Self::Incomplete(_) => false,
         }
     }
 }

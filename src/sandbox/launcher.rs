@@ -1,9 +1,11 @@
 //! From the description of a program to a running one. What happens after that is in `running`.
 
+use super::cgroups::Groups;
 use super::error::LaunchError;
 use super::limits::{OVERDUE_WAIT, START_WAIT};
 use super::running::{Control, Reports, Running};
 use flexcore_jailer::PROGRAM_NAME;
+use flexcore_jailer::cgroup::CgroupSpec;
 use flexcore_jailer::protocol::frames::{encode, send_with_descriptors};
 pub use flexcore_jailer::protocol::{Isolation, PlacedFile, Shown};
 use flexcore_jailer::protocol::{Limits, Order, Policy, Report};
@@ -11,7 +13,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +21,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, timeout};
+use uuid::Uuid;
 
 /// What to run. Nothing is inherited from the daemon: what is not named here does not exist for the program.
 #[derive(Debug)]
@@ -70,6 +73,8 @@ pub struct ProgramLimits {
     pub processes: u64,
     /// Bytes of its private file system; binds only with namespaces.
     pub scratch_bytes: u64,
+    /// Thousandths of a processor; binds only with control groups.
+    pub millicpus: u32,
 }
 
 /// Starts programs. Cheap to clone.
@@ -79,6 +84,8 @@ pub struct Launcher {
     presence: Option<Arc<File>>,
     overdue: Duration,
     isolation: Isolation,
+    groups: Option<Arc<Groups>>,
+    refusal: Option<Arc<str>>,
 }
 
 /// A program outside of the jail: FlexCore's own, working for an operator.
@@ -90,7 +97,14 @@ impl Launcher {
     #[must_use]
     pub fn new(jailer: PathBuf) -> Self {
         let isolation = Isolation { namespaces: true, landlock: true, seccomp: true };
-        Self { jailer: Arc::new(jailer), presence: None, overdue: OVERDUE_WAIT, isolation }
+        Self {
+            jailer: Arc::new(jailer),
+            presence: None,
+            overdue: OVERDUE_WAIT,
+            isolation,
+            groups: None,
+            refusal: None,
+        }
     }
 
     /// The same, with a locked file that each launcher process keeps open until its program's tree is gone. A lock
@@ -106,6 +120,24 @@ impl Launcher {
         Self { isolation, ..self }
     }
 
+    /// With a control group for each program.
+    #[must_use]
+    pub fn with_groups(self, groups: Arc<Groups>) -> Self {
+        Self { groups: Some(groups), ..self }
+    }
+
+    /// One that starts no program in a jail, for this reason.
+    #[must_use]
+    pub fn refusing(self, why: &str) -> Self {
+        Self { refusal: Some(why.into()), ..self }
+    }
+
+    /// Why no program is started in a jail, if none is.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&str> {
+        self.refusal.as_deref()
+    }
+
     /// With less patience for a launcher that does not answer a kill, for tests of it.
     #[cfg(test)]
     pub(super) fn with_overdue(self, overdue: Duration) -> Self {
@@ -118,8 +150,12 @@ impl Launcher {
     /// # Errors
     /// [`LaunchError`]; nothing runs then. Bounded by [`START_WAIT`].
     pub async fn start(&self, program: Program) -> Result<Running, LaunchError> {
+        if let (Some(why), Some(_)) = (&self.refusal, &program.jail) {
+            return Err(LaunchError::Incomplete(why.to_string()));
+        }
         let started = Instant::now();
         let (policy, descriptors) = self.split(program);
+        let cgroup = policy.cgroup.clone();
         policy.check()?;
         let order = encode(&Order::Start(Box::new(policy)))?;
         let (jailer, mut socket, sent) = self.connect(&order, &descriptors)?;
@@ -133,11 +169,16 @@ impl Launcher {
         match answer.await.map_err(|_| LaunchError::TimedOut)? {
             Some(Report::Started { pid }) => {
                 let control = Control::new(socket, self.overdue);
-                Ok(Running::new(pid, control, reports, jailer, started))
+                Ok(Running::new(pid, control, reports, jailer, started, cgroup))
             }
             Some(Report::StartFailed(failure)) => Err(LaunchError::Refused(failure)),
             Some(Report::Ended(_)) | None => Err(LaunchError::Lost),
         }
+    }
+
+    /// The launcher's file.
+    pub(super) fn jailer(&self) -> &Path {
+        &self.jailer
     }
 
     fn split(&self, program: Program) -> (Policy, Vec<OwnedFd>) {
@@ -148,6 +189,10 @@ impl Launcher {
         let free = || Jail { view: Vec::new(), files: Vec::new(), subprocess: true, result: None };
         let Jail { view, files, subprocess, result } = jail.unwrap_or_else(free);
         let (stdin_is_sent, limits) = (stdin.is_some(), limits.into());
+        let cgroup = self.groups.as_ref().map(|groups| CgroupSpec {
+            parents: groups.parents().clone(),
+            name: Uuid::now_v7().simple().to_string(),
+        });
         let policy = Policy {
             argv,
             env,
@@ -159,6 +204,7 @@ impl Launcher {
             isolation,
             view,
             files,
+            cgroup,
             result,
         };
         (policy, stdin.into_iter().chain([stdout, stderr]).collect())
@@ -210,6 +256,7 @@ impl From<ProgramLimits> for Limits {
             file_bytes: limits.file_size,
             processes: Some(limits.processes),
             scratch_bytes: Some(limits.scratch_bytes),
+            millicpus: Some(limits.millicpus),
         }
     }
 }

@@ -7,6 +7,7 @@
 pub mod cgroups;
 mod error;
 mod launcher;
+pub mod level;
 pub mod limits;
 pub mod programs;
 mod running;

@@ -1,6 +1,7 @@
 //! A program that runs: hear of its end, ask it to end, end it. Starting is in `launcher`.
 
 use super::limits::{EXIT_WAIT, OVERDUE_WAIT, SWEEP_ROUND, SWEEP_WAIT};
+use flexcore_jailer::cgroup::{CgroupSpec, destroy};
 use flexcore_jailer::limits::GRACE_MAX;
 use flexcore_jailer::process_tree::kill_session;
 pub use flexcore_jailer::protocol::Usage;
@@ -66,6 +67,7 @@ pub struct Running {
     reports: Reports,
     jailer: Child,
     started: Instant,
+    cgroup: Option<CgroupSpec>,
     ended: Option<Ended>,
     settled: bool,
 }
@@ -105,8 +107,15 @@ impl Control {
 }
 
 impl Running {
-    pub(super) fn new(pid: i32, control: Control, reports: Reports, jailer: Child, started: Instant) -> Self {
-        Self { pid, control, reports, jailer, started, ended: None, settled: false }
+    pub(super) fn new(
+        pid: i32,
+        control: Control,
+        reports: Reports,
+        jailer: Child,
+        started: Instant,
+        cgroup: Option<CgroupSpec>,
+    ) -> Self {
+        Self { pid, control, reports, jailer, started, cgroup, ended: None, settled: false }
     }
 
     /// The program's process id, which is its session and process group too.
@@ -194,6 +203,15 @@ impl Running {
 
     /// Kills what a dead launcher left in the program's session; answers who is still there at the end.
     async fn sweep(&self) -> Vec<i32> {
+        if let Some(spec) = self.cgroup.clone() {
+            let destroy_all = move || {
+                for parent in spec.parents.directories() {
+                    // What the kernel keeps is swept by the node's next start.
+                    let _ = destroy(&parent.join(&spec.name));
+                }
+            };
+            let _ = tokio::task::spawn_blocking(destroy_all).await;
+        }
         let deadline = Instant::now() + SWEEP_WAIT;
         loop {
             let left = kill_session(Pid::from_raw(self.pid));

@@ -59,6 +59,7 @@ impl Test {
                 file_size: None,
                 processes: 64,
                 scratch_bytes: 1 << 20,
+                millicpus: 1_000,
             },
             jail: None,
         };

@@ -5,6 +5,7 @@
 
 pub mod frames;
 
+use crate::cgroup::CgroupSpec;
 use serde::{Deserialize, Serialize};
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
@@ -54,6 +55,8 @@ pub struct Policy {
     pub view: Vec<Shown>,
     /// Files that the launcher makes for the program, in its private memory where there are namespaces.
     pub files: Vec<PlacedFile>,
+    /// The control group to make for the tree; without one its memory is measured.
+    pub cgroup: Option<CgroupSpec>,
     /// A file below the working directory that is handed out with the end ([`Ended::result`]).
     pub result: Option<PathBuf>,
 }
@@ -132,7 +135,8 @@ mod bytes {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
-    /// Bytes of resident memory of the whole tree together; measured several times a second.
+    /// Bytes of memory of the whole tree together; without a control group it is the resident memory, measured several times
+    /// a second.
     pub memory_bytes: Option<u64>,
     /// Seconds of processor time of each process; `SIGXCPU` when they are used up.
     pub cpu_seconds: Option<u64>,
@@ -146,6 +150,8 @@ pub struct Limits {
     /// Bytes of the private file system: working directory, `/tmp` and `/dev/shm` together; `ENOSPC` beyond. Binds only with
     /// namespaces.
     pub scratch_bytes: Option<u64>,
+    /// Thousandths of a processor that the tree may use, at least 10; binds only with a control group.
+    pub millicpus: Option<u32>,
 }
 
 /// Launcher to daemon. `Started` or `StartFailed` comes first; `Ended` once after `Started`, with the descriptor of the
@@ -186,6 +192,8 @@ pub enum Stage {
     User,
     /// Finding what the program is to see of the host.
     View,
+    /// The control group.
+    Cgroup,
     /// Entering new namespaces.
     Namespaces,
     /// Making the program's root file system.

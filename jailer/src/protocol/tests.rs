@@ -24,6 +24,7 @@ fn policy() -> Policy {
         isolation: Isolation { namespaces: true, landlock: true, seccomp: true },
         view: vec![Shown { source: "/data/in".into(), target: "/data/in".into(), write: false }],
         files: vec![PlacedFile { path: "/tmp/config.json".into(), mode: 0o600, content: vec![0xff, 0] }],
+        cgroup: None,
         result: Some("/tmp/result.json".into()),
     }
 }

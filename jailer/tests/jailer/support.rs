@@ -70,6 +70,7 @@ impl Launch {
             isolation: BARE,
             view: Vec::new(),
             files: Vec::new(),
+            cgroup: None,
             result: None,
         };
         Self { policy, stdin: None, user: None, workdir }
