@@ -42,6 +42,8 @@ struct Pair<'a> {
     target: Program<'a>,
     /// Where the target writes, looked at and removed after each run; `None` when it keeps nothing.
     output: Option<PathBuf>,
+    /// What its programs are made of, beside the folder of the measurement.
+    read: Vec<String>,
 }
 
 /// A program: its command line without options, and its configuration.
@@ -60,8 +62,8 @@ struct Times {
 
 async fn compare(node: &BenchNode, folder: &Path, pair: &Pair<'_>) -> Result<Times> {
     let (tap, target) = (format!("{}-tap", pair.name), format!("{}-target", pair.name));
-    node.plugin(&tap, "extractor", &pair.tap.command).await;
-    node.plugin(&target, "loader", &pair.target.command).await;
+    node.plugin(&tap, "extractor", &pair.tap.command, folder, &pair.read).await;
+    node.plugin(&target, "loader", &pair.target.command, folder, &pair.read).await;
     let side = |name: &str, program: &Program<'_>| -> Result<String> {
         let config = config_file(folder, &format!("{name}.json"), &program.config)?;
         let words = program.command.iter().map(|word| format!("'{word}'"));
@@ -182,6 +184,7 @@ async fn own(node: &BenchNode, folder: &Path) -> Result<()> {
         tap: Program { command: vec![text(&tap)?], config: json!({"files": files}) },
         target: Program { command: vec![text(&target)?], config: json!({"destination_path": out}) },
         output: Some(out),
+        read: Vec::new(),
     };
     report(&pair, &compare(node, folder, &pair).await?);
     Ok(())
@@ -198,6 +201,7 @@ async fn ends(node: &BenchNode, folder: &Path) -> Result<()> {
         tap: Program { command: vec!["/bin/sh", "-c", &cat], config: json!({}) },
         target: Program { command: vec!["/bin/sh", "-c", "exec tail -n 1 >/dev/null"], config: json!({}) },
         output: None,
+        read: Vec::new(),
     };
     report(&pair, &compare(node, folder, &pair).await?);
     Ok(())
@@ -222,9 +226,15 @@ async fn pypi(node: &BenchNode, folder: &Path) -> Result<()> {
         tap: Program { command: vec![text(&tap)?], config: source },
         target: Program { command: vec![text(&target)?], config: json!({"destination_path": out}) },
         output: Some(out),
+        read: vec![printed_by("python3 -c 'import sys; print(sys.base_prefix)'")?],
     };
     report(&pair, &compare(node, folder, &pair).await?);
     Ok(())
+}
+
+fn printed_by(command: &str) -> Result<String> {
+    let output = std::process::Command::new("sh").args(["-c", command]).output()?;
+    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }
 
 fn text(path: &Path) -> Result<&str> {

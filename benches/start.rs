@@ -56,8 +56,8 @@ async fn small_run(folder: &Path) -> Result<()> {
         config_file(folder, "target.json", &target_config)?.display(),
     );
     let node = BenchNode::start(POLL).await?;
-    node.plugin("tap", "extractor", &[&tap.display().to_string()]).await;
-    node.plugin("target", "loader", &[&target.display().to_string()]).await;
+    node.plugin("tap", "extractor", &[&tap.display().to_string()], folder, &[]).await;
+    node.plugin("target", "loader", &[&target.display().to_string()], folder, &[]).await;
     let (mut bare, mut ours, mut over) = (Vec::new(), Vec::new(), Vec::new());
     let cpu = node.cpu_time()?;
     for run in 0..=RUNS {

@@ -29,10 +29,11 @@ impl BenchNode {
         Ok(Self { node, client, poll })
     }
 
-    /// Registers a Singer plugin.
-    pub async fn plugin(&self, name: &str, kind: &str, command: &[&str]) {
-        let manifest =
-            json!({"name": name, "version": "1", "type": kind, "protocol": "singer", "command": command});
+    /// Registers a Singer plugin that may write `folder`, read these places and start programs.
+    pub async fn plugin(&self, name: &str, kind: &str, command: &[&str], folder: &Path, read: &[String]) {
+        let capabilities = json!({"read": read, "write": [folder], "subprocess": true});
+        let manifest = json!({"name": name, "version": "1", "type": kind, "protocol": "singer", "command": command,
+            "capabilities": capabilities});
         self.client.post(&format!("{API}/plugins"), &manifest).await.expect(201);
     }
 
