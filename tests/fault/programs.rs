@@ -30,15 +30,20 @@ async fn a_killed_target_is_started_again() {
     assert_eq!(first_cause(&end)["detail"]["plugin"], TARGET);
 }
 
+/// A program's parent is the first process of its namespaces, whose parent is the launcher.
+fn launcher(program: u32) -> u32 {
+    processes::parent(processes::parent(program))
+}
+
 #[tokio::test]
 async fn a_killed_launcher_of_the_tap_takes_it_along_and_both_are_started_again() {
-    let end = struck(|tap, _| processes::parent(tap)).await;
+    let end = struck(|tap, _| launcher(tap)).await;
     assert_eq!(first_cause(&end)["kind"], "lost_node", "{end:#}");
 }
 
 #[tokio::test]
 async fn a_killed_launcher_of_the_target_takes_it_along_and_both_are_started_again() {
-    let end = struck(|_, target| processes::parent(target)).await;
+    let end = struck(|_, target| launcher(target)).await;
     assert_eq!(first_cause(&end)["kind"], "lost_node", "{end:#}");
 }
 
