@@ -3,9 +3,11 @@
 //! A message is a 4-byte big-endian length and a MessagePack map with named fields ([`frames`]). No system call that
 //! changes a process belongs here.
 
+mod connection;
 pub mod frames;
 
 use crate::cgroup::CgroupSpec;
+pub use connection::{Connection, MOST_CONNECTIONS};
 use serde::{Deserialize, Serialize};
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
