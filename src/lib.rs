@@ -13,6 +13,7 @@ mod durable;
 pub mod http;
 pub mod integrity;
 pub mod logs;
+pub mod network;
 pub mod plugins;
 pub mod postgres;
 pub mod sandbox;
