@@ -89,6 +89,12 @@ impl Plan {
         Ok(Self { targets })
     }
 
+    /// Whether nothing can be connected to.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.targets.is_empty()
+    }
+
     /// What the launcher is told, in the order in which its listeners come back.
     #[must_use]
     pub fn connections(&self) -> Vec<Connection> {

@@ -5,12 +5,14 @@
 mod link;
 pub mod names;
 
+use crate::limits::{ROUTE_ROUND, ROUTE_WAIT};
 use crate::protocol::Connection;
 use link::Link;
 use nix::errno::Errno;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
+use std::time::Instant;
 
 /// Where resolvers of the program ask for names: a socket that the daemon answers.
 pub const NAME_SERVICE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 53);
@@ -41,6 +43,10 @@ pub fn open(connect: &[Connection]) -> Result<Vec<OwnedFd>, NetworkError> {
         let address = connection.address;
         link.add(address).map_err(|errno| failed(format!("give loopback the address {address}"))(errno))?;
     }
+    // After all were added, since each may take the kernel a moment.
+    for connection in connect.iter().filter(|connection| connection.address.is_ipv6()) {
+        await_route(connection.inner())?;
+    }
     let mut sockets = Vec::with_capacity(connect.len() + 1);
     for connection in connect {
         let inner = connection.inner();
@@ -51,6 +57,21 @@ pub fn open(connect: &[Connection]) -> Result<Vec<OwnedFd>, NetworkError> {
     let names = UdpSocket::bind(NAME_SERVICE);
     sockets.push(names.map_err(|error| refused(&error, format!("bind {NAME_SERVICE}")))?.into());
     Ok(sockets)
+}
+
+/// Waits until an IPv6 address can be connected to: unlike IPv4's, its route is made by a worker of the kernel's.
+fn await_route(inner: SocketAddr) -> Result<(), NetworkError> {
+    let reach = || UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0))?.connect(inner);
+    let deadline = Instant::now() + ROUTE_WAIT;
+    loop {
+        match reach() {
+            Ok(()) => return Ok(()),
+            Err(error) if Instant::now() >= deadline => {
+                return Err(refused(&error, format!("make a route to {inner}")));
+            }
+            Err(_) => std::thread::sleep(ROUTE_ROUND),
+        }
+    }
 }
 
 fn failed(operation: impl Into<String>) -> impl FnOnce(Errno) -> NetworkError {
