@@ -106,7 +106,7 @@ async fn one_program(folder: &Path) -> Result<()> {
         };
         let workdir = folder.to_path_buf();
         let (argv, env) = (vec![PROGRAM.to_owned()], Vec::new());
-        let jail = Some(Jail { view: Vec::new(), files: Vec::new(), subprocess: false, result: None });
+        let jail = Some(Jail::default());
         let program =
             Program { argv, env, workdir, stdin: None, stdout: sink()?, stderr: sink()?, limits, jail };
         let mut running = launcher.start(program).await?;

@@ -133,6 +133,7 @@ fn report() -> AttemptReport {
         exit_code: Some(3),
         cause: Some(cause()),
         usage: usage(),
+        network: None,
     };
     AttemptReport {
         programs: vec![program],

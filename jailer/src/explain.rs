@@ -37,6 +37,7 @@ pub(crate) fn failure(policy: &Policy, failure: &Failure) -> StartFailure {
         Stage::View => format!("{detail} cannot be shown to the program: {why}"),
         Stage::Cgroup => format!("the control group of the program cannot be made: {detail}"),
         Stage::Namespaces => format!("namespaces cannot be made ({detail}: {why}): {}", namespaces(errno)),
+        Stage::Network => format!("the program's network cannot be made (cannot {detail}: {why})"),
         Stage::Root => format!("the program's root file system cannot be made ({detail}: {why})"),
         Stage::Files => format!("file {detail} cannot be made for the program: {why}"),
         Stage::Landlock => format!(

@@ -9,6 +9,7 @@ use crate::failure::{At, Failure};
 use crate::host::Watch;
 use crate::limits::HOST_NAME;
 use crate::namespaces;
+use crate::network;
 use crate::payload::{Payload, enter};
 use crate::protocol::frames::{Frames, receive, send_with_descriptors};
 use crate::protocol::{Outcome, Policy, Stage};
@@ -33,6 +34,9 @@ use std::path::Path;
 const GO: u8 = b'g';
 /// Launcher to init: `SIGTERM` for the program.
 const TERMINATE: u8 = b't';
+
+/// Init to launcher, first of all: the sockets of the program's network are attached.
+const SOCKETS: u8 = b'n';
 
 /// How many user namespaces may be made below the program's.
 const NESTED_NAMESPACES: &str = "/proc/sys/user/max_user_namespaces";
@@ -69,6 +73,14 @@ impl Init {
                 Err(failure)
             }
         }
+    }
+
+    /// The sockets of the program's network; they are there once the program is.
+    pub(crate) fn sockets(&self) -> Vec<OwnedFd> {
+        let (mut message, mut attached) = (Frames::default(), Vec::new());
+        // Whoever gets fewer than it asked for does not use them.
+        let _ = receive(&self.line, &mut message, &mut attached);
+        attached
     }
 
     /// `SIGTERM` to the program's process group.
@@ -109,7 +121,7 @@ struct Brought {
 fn live(policy: &Policy, mut payload: Payload, brought: Brought, tell: &OwnedFd, line: &OwnedFd) -> ! {
     let mut go = [0];
     if matches!(recv(line.as_raw_fd(), &mut go, MsgFlags::empty()), Ok(1)) && go == [GO] {
-        match prepare(policy, brought).and_then(|ready| Ok((ready, payload.fork(None, tell)?))) {
+        match prepare(policy, brought, line).and_then(|ready| Ok((ready, payload.fork(None, tell)?))) {
             Ok(((watch, _lease), program)) => {
                 // The program's streams end when it closes them, not when init ends.
                 drop(payload);
@@ -125,7 +137,7 @@ fn live(policy: &Policy, mut payload: Payload, brought: Brought, tell: &OwnedFd,
     unsafe { libc::_exit(0) }
 }
 
-fn prepare(policy: &Policy, brought: Brought) -> Result<(Watch, User), Failure> {
+fn prepare(policy: &Policy, brought: Brought, line: &OwnedFd) -> Result<(Watch, User), Failure> {
     let Brought { user, trees, group } = brought;
     let step = |what| move |errno: Errno| Failure::new(Stage::Namespaces, errno, what);
     // Before this process is someone else, who could not.
@@ -143,11 +155,21 @@ fn prepare(policy: &Policy, brought: Brought) -> Result<(Watch, User), Failure> 
     unshare(CloneFlags::CLONE_NEWCGROUP).map_err(step("unshare of the cgroup namespace"))?;
     sethostname(HOST_NAME).map_err(step("sethostname"))?;
     write(NESTED_NAMESPACES, "0").at(Stage::Namespaces, NESTED_NAMESPACES)?;
+    make_network(policy, line)?;
     let trees = trees.map_or_else(|| Trees::open(&policy.view, &user), Ok)?;
     root::enter(policy, trees)?;
     // Init's memory is a copy of the launcher's, with the policy in it.
     set_dumpable(false).map_err(step("dumpable"))?;
     Ok((Watch::new().at(Stage::Namespaces, "signalfd")?, user))
+}
+
+/// Makes the network and passes its sockets on, through the launcher to the daemon. None of them stays here: the last
+/// one that is closed ends the namespace.
+fn make_network(policy: &Policy, line: &OwnedFd) -> Result<(), Failure> {
+    let sockets = network::open(&policy.connect)
+        .map_err(|error| Failure::new(Stage::Network, error.errno, error.operation))?;
+    let attached: Vec<_> = sockets.iter().map(AsFd::as_fd).collect();
+    send_with_descriptors(line, &[SOCKETS], &attached).map(drop).at(Stage::Network, "pass the sockets on")
 }
 
 /// The program's result, if it is a file: nothing that a program can make, a pipe without writers say, is waited for.

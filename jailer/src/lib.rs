@@ -14,6 +14,7 @@
 pub mod base;
 pub mod cgroup;
 pub mod limits;
+pub mod network;
 pub mod process_tree;
 pub mod protocol;
 

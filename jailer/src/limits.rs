@@ -13,6 +13,9 @@ pub const READ_BYTES: usize = 64 * 1024;
 /// Descriptors in one message: standard input, output and error of the program.
 pub const DESCRIPTORS: usize = 3;
 
+/// Most descriptors beside one message of either side: the kernel's own bound.
+pub const ATTACHED: usize = 253;
+
 /// How long the launcher waits for its policy before it gives up: the daemon sends it at once or never.
 pub const POLICY_WAIT: Duration = Duration::from_secs(10);
 
@@ -74,3 +77,9 @@ pub const CGROUP_REMOVE_WAIT: Duration = Duration::from_secs(1);
 
 /// Pause between two attempts to remove it.
 pub const CGROUP_REMOVE_ROUND: Duration = Duration::from_millis(2);
+
+/// How long the kernel may take to make the route to an IPv6 address of loopback: it does so within a millisecond.
+pub const ROUTE_WAIT: Duration = Duration::from_secs(5);
+
+/// Pause between two looks for such a route.
+pub const ROUTE_ROUND: Duration = Duration::from_micros(200);

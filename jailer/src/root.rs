@@ -2,7 +2,8 @@
 //! written, the host's pieces on it, and one private file system of bounded size for everything that may be written.
 
 use crate::failure::{At, Failure};
-use crate::limits::{ROOT_BYTES, ROOT_FILES, SCRATCH_BYTES, SCRATCH_FILES};
+use crate::limits::{HOST_NAME, ROOT_BYTES, ROOT_FILES, SCRATCH_BYTES, SCRATCH_FILES};
+use crate::network::names;
 use crate::protocol::{PlacedFile, Policy, Stage};
 use crate::trees::{Depth, Tree, Trees, set_attributes};
 use crate::user::INSIDE;
@@ -48,7 +49,7 @@ pub(crate) fn enter(policy: &Policy, trees: Trees) -> Result<(), Failure> {
     remove_dir(OLD_ROOT).at(Stage::Root, OLD_ROOT)?;
     private_memory(policy)?;
     trees.view.iter().try_for_each(attach)?;
-    names()?;
+    names(policy)?;
     place(&policy.files)?;
     let root = File::open("/").at(Stage::Root, "/")?;
     set_attributes(&root, libc::MOUNT_ATTR_RDONLY, Depth::This, None).at(Stage::Root, "/")
@@ -110,13 +111,13 @@ fn private_memory(policy: &Policy) -> Result<(), Failure> {
 }
 
 /// Who one is and where names are looked up, without anything of the host.
-fn names() -> Result<(), Failure> {
+fn names(policy: &Policy) -> Result<(), Failure> {
     let files = [
         ("/etc/passwd", format!("plugin:x:{INSIDE}:{INSIDE}::/tmp:/bin/sh\n")),
         ("/etc/group", format!("plugin:x:{INSIDE}:\n")),
-        ("/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n".to_owned()),
-        ("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n".to_owned()),
-        ("/etc/resolv.conf", "nameserver 127.0.0.1\noptions attempts:1 timeout:1\n".to_owned()),
+        ("/etc/nsswitch.conf", names::NSSWITCH_CONF.to_owned()),
+        ("/etc/hosts", names::hosts(HOST_NAME, &policy.connect)),
+        ("/etc/resolv.conf", names::RESOLV_CONF.to_owned()),
     ];
     create_dir_all("/etc").at(Stage::Root, "/etc")?;
     for (path, text) in files {

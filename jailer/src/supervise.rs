@@ -113,7 +113,9 @@ fn start(
     }
     // Below init the program is the first; one that has ended already is spoken of by its init.
     let program = init.as_ref().and_then(|init| Some(descendants(init.pid).first()?.pid)).unwrap_or(main);
-    if let Err(error) = control.report(&Report::Started { pid: program.as_raw() }, &[]) {
+    let sockets = init.as_ref().map(Init::sockets).unwrap_or_default();
+    let attached: Vec<_> = sockets.iter().map(AsFd::as_fd).collect();
+    if let Err(error) = control.report(&Report::Started { pid: program.as_raw() }, &attached) {
         reaper.destroy_tree();
         return Err(error.into());
     }

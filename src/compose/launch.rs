@@ -1,5 +1,5 @@
-//! Connects the plugin host with the launcher. A part of composing: the only file that names both, and nothing but
-//! conversions in it.
+//! Connects the plugin host with the launcher and the network that programs are given. A part of composing: the only file
+//! that names all of them, and nothing but conversions in it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,12 +9,22 @@ use flexcore_actors::domain::outcome::Usage;
 use flexcore_actors::ports::BoxFuture;
 use futures::FutureExt;
 
+use super::network;
+use crate::network::{Network, Plan, Traffic};
 use crate::plugins::launch::{
     Control, Ended, Jail, Launch, LaunchFailure, Launched, PlacedFile, Shown, Start, Status,
 };
 use crate::sandbox;
 
-impl Launch for sandbox::Launcher {
+/// What starts programs.
+pub(super) struct Starter {
+    /// Starts them.
+    pub(super) launcher: sandbox::Launcher,
+    /// Joins them with the hosts that they are granted.
+    pub(super) network: Network,
+}
+
+impl Launch for Starter {
     fn resolve(&self, program: &str, directories: &[PathBuf]) -> Result<PathBuf, LaunchFailure> {
         let base = std::env::current_dir().map_err(|_| {
             LaunchFailure(
@@ -25,7 +35,7 @@ impl Launch for sandbox::Launcher {
     }
 
     fn refusal(&self) -> Option<String> {
-        Self::refusal(self).map(str::to_owned)
+        self.launcher.refusal().map(str::to_owned)
     }
 
     fn start(&self, start: Start) -> BoxFuture<'_, Result<Launched, LaunchFailure>> {
@@ -39,28 +49,45 @@ impl Launch for sandbox::Launcher {
             millicpus: millicpus(start.limits.cpus),
         };
         let Start { argv, env, workdir, stdin, stdout, stderr, jail, .. } = start;
-        let jail = jail.map(sandbox::Jail::from);
-        let program = sandbox::Program { argv, env, workdir, stdin, stdout, stderr, limits, jail };
         async move {
-            let mut running = Self::start(self, program).await.map_err(|e| LaunchFailure(e.to_string()))?;
+            let plan =
+                network::plan(jail.as_ref().map_or(&[], |jail| &jail.connect)).map_err(LaunchFailure)?;
+            if !plan.is_empty() && !self.launcher.has_networks() {
+                let why = "capabilities.connect cannot be had: without namespaces a program has no network; require the sandbox \
+                           level strict or no-cgroup, on a host that has namespaces";
+                return Err(LaunchFailure(why.to_owned()));
+            }
+            let jail = jail.map(|jail| for_launcher(jail, &plan));
+            let program = sandbox::Program { argv, env, workdir, stdin, stdout, stderr, limits, jail };
+            let failed = |error: &dyn std::error::Error| LaunchFailure(error.to_string());
+            let mut running = self.launcher.start(program).await.map_err(|error| failed(&error))?;
+            let gate = running.sockets().map(|sockets| self.network.open(&plan, sockets)).transpose();
+            let gate = gate.map_err(|error| failed(&error))?;
             let (pid, control) = (running.pid(), Box::new(running.control()));
-            let ended = async move { running.wait().await.into() }.boxed();
-            Ok(Launched { pid, control, ended })
+            let ended = async move {
+                let ended = running.wait().await;
+                let traffic = match gate {
+                    Some(gate) => gate.close().await,
+                    None => Traffic::default(),
+                };
+                of_launcher(ended, traffic)
+            };
+            Ok(Launched { pid, control, ended: ended.boxed() })
         }
         .boxed()
     }
 }
 
-impl From<Jail> for sandbox::Jail {
-    fn from(Jail { view, files, subprocess, result }: Jail) -> Self {
-        let shown = |Shown { source, target, write }| sandbox::Shown { source, target, write };
-        let placed = |PlacedFile { path, mode, content }| sandbox::PlacedFile { path, mode, content };
-        Self {
-            view: view.into_iter().map(shown).collect(),
-            files: files.into_iter().map(placed).collect(),
-            subprocess,
-            result,
-        }
+fn for_launcher(jail: Jail, plan: &Plan) -> sandbox::Jail {
+    let Jail { view, files, subprocess, result, connect: _ } = jail;
+    let shown = |Shown { source, target, write }| sandbox::Shown { source, target, write };
+    let placed = |PlacedFile { path, mode, content }| sandbox::PlacedFile { path, mode, content };
+    sandbox::Jail {
+        view: view.into_iter().map(shown).collect(),
+        files: files.into_iter().map(placed).collect(),
+        subprocess,
+        result,
+        connect: plan.connections(),
     }
 }
 
@@ -76,16 +103,22 @@ impl Control for sandbox::Control {
     }
 }
 
-impl From<sandbox::Ended> for Ended {
-    fn from(ended: sandbox::Ended) -> Self {
-        let status = match ended.status {
-            sandbox::Status::Exit(code) => Status::Exit(code),
-            sandbox::Status::Signal(signal) => Status::Signal(signal),
-            sandbox::Status::Oom { limit, peak } => Status::Oom { limit, peak },
-            sandbox::Status::Lost => Status::Lost,
-        };
-        let sandbox::Usage { wall_ms, cpu_ms, peak_memory_bytes } = ended.usage;
-        let usage = Usage { wall_ms, cpu_ms, peak_memory_bytes };
-        Self { status, usage, survivors: ended.survivors.len(), result: ended.result.map(Arc::new) }
+fn of_launcher(ended: sandbox::Ended, traffic: Traffic) -> Ended {
+    let status = match ended.status {
+        sandbox::Status::Exit(code) => Status::Exit(code),
+        sandbox::Status::Signal(signal) => Status::Signal(signal),
+        sandbox::Status::Oom { limit, peak } => Status::Oom { limit, peak },
+        sandbox::Status::Lost => Status::Lost,
+    };
+    let sandbox::Usage { wall_ms, cpu_ms, peak_memory_bytes } = ended.usage;
+    Ended {
+        status,
+        usage: Usage { wall_ms, cpu_ms, peak_memory_bytes },
+        survivors: ended.survivors.len(),
+        result: ended.result.map(Arc::new),
+        network: network::used(traffic),
     }
 }
+
+#[cfg(test)]
+mod tests;

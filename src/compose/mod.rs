@@ -3,9 +3,10 @@
 pub mod archiving;
 pub mod at_rest;
 pub(crate) mod integrity;
-mod launch; // nothing but conversions between the plugin host and the launcher
+mod launch; // nothing but conversions between the plugin host, the launcher and the network
 mod locks;
 pub mod migrations;
+mod network;
 pub mod secrets;
 
 use std::collections::BTreeMap;
@@ -77,7 +78,8 @@ pub async fn start(config: &Config) -> anyhow::Result<Node> {
     let vault = Vault::new(secrets, secrets::key_place(config, &data_dir));
     let integrity = integrity::ports(config, &data_dir, integrity)?;
     let logs: Arc<dyn LogStore> = Arc::new(FileLogs::open(&data_dir)?);
-    let host = Arc::new(host(&data_dir, presence, &logs, &clock, vault, &config.sandbox).await?);
+    let host = host(&data_dir, presence, address, &logs, &clock, vault, &config.sandbox).await?;
+    let host = Arc::new(host);
     let ids = Arc::new(System);
     let policy = policy(config)?;
     let ports =
@@ -202,7 +204,7 @@ fn policy(config: &Config) -> anyhow::Result<Arc<Policy>> {
 /// What starts programs, under the launcher at `jailer`.
 #[cfg(test)]
 pub(crate) fn launcher(jailer: PathBuf) -> Arc<dyn Launch> {
-    Arc::new(Launcher::new(jailer))
+    Arc::new(launch::Starter { launcher: Launcher::new(jailer), network: network::of_node(Vec::new()) })
 }
 
 /// What starts programs on this node, with the isolation that it has, and whether that is what is required. Each launcher keeps
@@ -252,6 +254,7 @@ pub(crate) fn group_name(data_dir: &Path) -> String {
 async fn host(
     data_dir: &Path,
     presence: File,
+    address: SocketAddr,
     logs: &Arc<dyn LogStore>,
     clock: &Arc<dyn Clock>,
     vault: Vault,
@@ -271,7 +274,10 @@ async fn host(
     };
     own_programs.dedup();
     let host = LocalHost::new(Settings {
-        launcher: Arc::new(fit(jailer, presence, data_dir, requirement).await?),
+        launcher: Arc::new(launch::Starter {
+            launcher: fit(jailer, presence, data_dir, requirement).await?,
+            network: network::of_node(vec![address]),
+        }),
         logs: Arc::clone(logs),
         clock: Arc::clone(clock),
         data_dir: data_dir.to_path_buf(),

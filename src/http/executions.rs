@@ -157,7 +157,17 @@ pub(super) mod tests {
             cause: None,
             started_at: second(from),
             ended_at: to.map(second),
-            programs: vec![ProgramReport { plugin, pid: Some(1), exit_code: None, cause: None, usage }; 2],
+            programs: vec![
+                ProgramReport {
+                    plugin,
+                    pid: Some(1),
+                    exit_code: None,
+                    cause: None,
+                    usage,
+                    network: None
+                };
+                2
+            ],
             streams: BTreeMap::new(),
             records: 0,
             bytes: 0,

@@ -11,6 +11,7 @@ use super::limits::{LOG_READ, MAX_LOG_LINE};
 use super::log::{ProgramLog, Stream};
 use super::output::{Line, LineCutter, Output};
 use super::relay::pipe;
+use super::report;
 
 /// A helping program.
 #[derive(Debug)]
@@ -84,7 +85,7 @@ pub async fn capture(
     let (stdout, child_stdout) = pipe::small()?;
     let (stderr, child_stderr) = pipe::small()?;
     let Helper { argv, env, workdir, jail, limits, timeout, max_output, log, log_output } = helper;
-    let output_log = log.clone().filter(|_| log_output);
+    let (output_log, remarks) = (log.clone().filter(|_| log_output), log.clone());
     let start =
         Start { argv, env, workdir, stdin: None, stdout: child_stdout, stderr: child_stderr, limits, jail };
     let Launched { control, mut ended, .. } =
@@ -101,6 +102,9 @@ pub async fn capture(
     while status.is_none() || kept.is_none() {
         tokio::select! {
             end = &mut ended, if status.is_none() => {
+                if let Some(log) = &remarks {
+                    report::remark_on_network(end.network.as_ref(), log);
+                }
                 status = Some(end.status);
                 gone.cancel();
             }

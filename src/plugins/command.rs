@@ -56,6 +56,7 @@ pub async fn run(host: &Host, attempt: &Attempt<'_>, mut program: Prepared) -> A
         stdout.log_to(program.log.clone(), Stream::Stdout),
         stderr.log_to(program.log.clone(), Stream::Stderr),
     );
+    report::remark_on_end(&fate, &program.log);
     program.log.close();
     let ended_well = fate.ended.as_ref().is_some_and(|(ended, _)| ended.status == Status::Exit(0));
     let left = fate.ended.as_mut().and_then(|(ended, _)| ended.result.take());

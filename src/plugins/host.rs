@@ -202,6 +202,7 @@ fn not_started(spec: &PipeSpec, cause: Option<Cause>) -> AttemptEnd {
         exit_code: None,
         cause: cause.clone().filter(|_| blamed == Some(plugin.as_str())),
         usage: Usage::default(),
+        network: None,
     };
     let programs = spec.programs.iter().map(|p| report(&p.manifest.name)).collect();
     AttemptEnd { cause: cause.clone(), report: AttemptReport { programs, ..AttemptReport::default() } }

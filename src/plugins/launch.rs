@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flexcore_actors::domain::outcome::Usage;
+use flexcore_actors::domain::outcome::{NetworkUse, Usage};
 use flexcore_actors::domain::plugin::Limits;
 use flexcore_actors::ports::BoxFuture;
 
@@ -62,6 +62,8 @@ pub struct Jail {
     pub subprocess: bool,
     /// The file whose content [`Ended::result`] is.
     pub result: Option<PathBuf>,
+    /// What it may connect to, `host:port` each.
+    pub connect: Vec<String>,
 }
 
 /// A place of the host that a program sees.
@@ -131,6 +133,8 @@ pub struct Ended {
     pub survivors: usize,
     /// What it left at [`Jail::result`], if that is a file.
     pub result: Option<Arc<File>>,
+    /// What it did with the network, if it did anything.
+    pub network: Option<NetworkUse>,
 }
 
 /// The manner of an end.

@@ -123,6 +123,7 @@ pub(super) async fn prepare(
             files: secrets::files(granted, &secrets_dir),
             subprocess: manifest.capabilities.subprocess,
             result: None,
+            connect: manifest.capabilities.connect.clone(),
         },
         log,
         redactor: Redactor::new(&program.config).and(attempt.hides),

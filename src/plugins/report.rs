@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use flexcore_actors::domain::outcome::{AttemptReport, Cause, ProgramReport, StreamCounts, Usage, Waits};
+use flexcore_actors::domain::outcome::{
+    AttemptReport, Cause, NetworkUse, ProgramReport, StreamCounts, Unreached, Usage, Waits,
+};
 use flexcore_actors::ports::plugin_host::AttemptEnd;
 use serde_json::Value;
 
@@ -64,6 +66,37 @@ pub fn remark_on(tally: &Tally, log: &ProgramLog) {
     }
 }
 
+/// Says in a program's log which hosts it did not reach, and why.
+pub fn remark_on_network(network: Option<&NetworkUse>, log: &ProgramLog) {
+    let Some(network) = network else { return };
+    let times = |n: u64| if n == 1 { String::new() } else { format!(" ({n} times)") };
+    let host = |one: &Unreached| match one.port {
+        Some(port) if one.host.contains(':') => format!("[{}]:{port}", one.host),
+        Some(port) => format!("{}:{port}", one.host),
+        None => one.host.clone(),
+    };
+    for denial in &network.denials {
+        let cure = "capabilities.connect of its manifest names what it may reach";
+        log.remark(format!(
+            "it was denied {}{}: {}; {cure}",
+            host(denial),
+            times(denial.times),
+            denial.reason
+        ));
+    }
+    for failure in &network.failures {
+        log.remark(format!("it did not reach {}{}: {}", host(failure), times(failure.times), failure.reason));
+    }
+    if network.unlisted > 0 {
+        log.remark(format!("{} more connections were denied or failed", network.unlisted));
+    }
+}
+
+/// The same of a program that may have ended.
+pub fn remark_on_end(fate: &Fate, log: &ProgramLog) {
+    remark_on_network(fate.ended.as_ref().and_then(|(ended, _)| ended.network.as_ref()), log);
+}
+
 fn end(fates: &[Fate], pids: &[Option<u32>], verdict: Verdict, report: AttemptReport) -> AttemptEnd {
     let programs = fates
         .iter()
@@ -85,6 +118,7 @@ fn program_report(fate: &Fate, pid: Option<u32>, cause: Option<Cause>) -> Progra
         }),
         cause,
         usage: ended.map_or(Usage::default(), |e| e.usage),
+        network: ended.and_then(|e| e.network.clone()),
     }
 }
 

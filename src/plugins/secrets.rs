@@ -128,6 +128,11 @@ pub(super) fn scrub(end: &mut AttemptEnd, secrets: &Redactor) {
         cause.message = secrets.redact(&cause.message);
         scrub_value(&mut cause.detail, secrets);
     }
+    for network in end.report.programs.iter_mut().filter_map(|program| program.network.as_mut()) {
+        for unreached in network.denials.iter_mut().chain(&mut network.failures) {
+            unreached.host = secrets.redact(&unreached.host);
+        }
+    }
     scrub_value(&mut end.report.result, secrets);
 }
 

@@ -74,6 +74,7 @@ pub async fn run(host: &Host, attempt: &Attempt<'_>, program: Prepared) -> Attem
         talking,
         errors.log_to(program.log.clone(), Stream::Stderr),
     );
+    report::remark_on_end(&fate, &program.log);
     program.log.close();
     let streams = talk.tally.streams().iter();
     let streams = streams

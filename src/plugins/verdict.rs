@@ -57,7 +57,8 @@ pub struct Verdict {
 /// Judges an attempt. `links[n]` leads from program `n` to the next (or, from a program that stands alone, nowhere).
 #[must_use]
 pub fn judge(fates: &[Fate], links: &[Option<LinkFate>]) -> Verdict {
-    let causes: Vec<Option<(Cause, Instant)>> = (0..fates.len()).map(|n| cause_of(n, fates, links)).collect();
+    let judged = |n| cause_of(n, fates, links).map(|(cause, at)| (with_denials(cause, &fates[n]), at));
+    let causes: Vec<Option<(Cause, Instant)>> = (0..fates.len()).map(judged).collect();
     let own = |n: usize| causes[n].as_ref().filter(|(cause, _)| cause.kind != CauseKind::Cancelled);
     let first = (0..fates.len()).filter(|n| own(*n).is_some()).min_by_key(|n| own(*n).map(|(_, at)| *at));
     let root = first.map(|first| {
@@ -157,6 +158,16 @@ fn cause_of(n: usize, fates: &[Fate], links: &[Option<LinkFate>]) -> Option<(Cau
         }
         _ => None,
     }
+}
+
+/// What the program was denied may be why it failed, and may not: it stands beside the cause.
+fn with_denials(mut cause: Cause, fate: &Fate) -> Cause {
+    let network = fate.ended.as_ref().and_then(|(ended, _)| ended.network.as_ref());
+    let denials = network.map(|network| &network.denials).filter(|denials| !denials.is_empty());
+    if let (Some(denials), Some(detail)) = (denials, cause.detail.as_object_mut()) {
+        detail.insert("denials".to_owned(), json!(denials));
+    }
+    cause
 }
 
 fn broken_output(plugin: &Name, link: &LinkFate) -> Option<(Cause, Instant)> {

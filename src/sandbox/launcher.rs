@@ -7,7 +7,7 @@ use super::running::{Control, Reports, Running};
 use flexcore_jailer::PROGRAM_NAME;
 use flexcore_jailer::cgroup::CgroupSpec;
 use flexcore_jailer::protocol::frames::{encode, send_with_descriptors};
-pub use flexcore_jailer::protocol::{Isolation, PlacedFile, Shown};
+pub use flexcore_jailer::protocol::{Connection, Isolation, PlacedFile, Shown};
 use flexcore_jailer::protocol::{Limits, Order, Policy, Report};
 use std::fs::File;
 use std::io;
@@ -46,7 +46,7 @@ pub struct Program {
 }
 
 /// What a program sees of the host and may do beyond its own process.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Jail {
     /// Files and directories that it sees, beside [`flexcore_jailer::base`].
     pub view: Vec<Shown>,
@@ -56,6 +56,9 @@ pub struct Jail {
     pub subprocess: bool,
     /// The file that is handed out with its end.
     pub result: Option<PathBuf>,
+    /// What it may connect to: it has a network of its own, whose sockets [`Running::sockets`] are. Without namespaces there
+    /// is none.
+    pub connect: Vec<Connection>,
 }
 
 /// Resource limits of a program.
@@ -112,6 +115,12 @@ impl Launcher {
     #[must_use]
     pub fn with_presence(self, presence: File) -> Self {
         Self { presence: Some(Arc::new(presence)), ..self }
+    }
+
+    /// Whether a program has a network of its own, in which it can be given connections.
+    #[must_use]
+    pub const fn has_networks(&self) -> bool {
+        self.isolation.namespaces
     }
 
     /// With these mechanisms instead of all. One that is asked for and fails refuses the start.
@@ -186,8 +195,8 @@ impl Launcher {
         let isolation = if jail.is_some() { self.isolation } else { HELPER };
         // Without a network of its own a program would have the host's.
         let internet = jail.is_none() || isolation.namespaces;
-        let free = || Jail { view: Vec::new(), files: Vec::new(), subprocess: true, result: None };
-        let Jail { view, files, subprocess, result } = jail.unwrap_or_else(free);
+        let jail = jail.unwrap_or_else(|| Jail { subprocess: true, ..Jail::default() });
+        let Jail { view, files, subprocess, result, connect } = jail;
         let (stdin_is_sent, limits) = (stdin.is_some(), limits.into());
         let cgroup = self.groups.as_ref().map(|groups| CgroupSpec {
             parents: groups.parents().clone(),
@@ -206,6 +215,7 @@ impl Launcher {
             files,
             cgroup,
             result,
+            connect,
         };
         (policy, stdin.into_iter().chain([stdout, stderr]).collect())
     }

@@ -239,7 +239,7 @@ impl Launcher {
                 scratch_bytes: 1 << 20,
                 millicpus: 1_000,
             },
-            jail: Some(Jail { view, files: Vec::new(), subprocess: false, result: None }),
+            jail: Some(Jail { view, ..Jail::default() }),
         };
         let mut running = self.start(program).await.map_err(|error| error.to_string())?;
         match running.wait().await.status {

@@ -13,7 +13,7 @@ pub mod programs;
 mod running;
 
 pub use error::LaunchError;
-pub use launcher::{Isolation, Jail, Launcher, PlacedFile, Program, ProgramLimits, Shown};
+pub use launcher::{Connection, Isolation, Jail, Launcher, PlacedFile, Program, ProgramLimits, Shown};
 pub use running::{Control, Ended, Running, Status, Usage};
 
 #[cfg(test)]

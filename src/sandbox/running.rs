@@ -68,6 +68,7 @@ pub struct Running {
     jailer: Child,
     started: Instant,
     cgroup: Option<CgroupSpec>,
+    sockets: Option<Vec<OwnedFd>>,
     ended: Option<Ended>,
     settled: bool,
 }
@@ -110,12 +111,19 @@ impl Running {
     pub(super) fn new(
         pid: i32,
         control: Control,
-        reports: Reports,
+        mut reports: Reports,
         jailer: Child,
         started: Instant,
         cgroup: Option<CgroupSpec>,
     ) -> Self {
-        Self { pid, control, reports, jailer, started, cgroup, ended: None, settled: false }
+        let sockets = Some(std::mem::take(&mut reports.attached)).filter(|sockets| !sockets.is_empty());
+        Self { pid, control, reports, jailer, started, cgroup, sockets, ended: None, settled: false }
+    }
+
+    /// The sockets of the program's own network, once; `None` if it has no such network. They keep that network alive, also
+    /// beyond the program.
+    pub fn sockets(&mut self) -> Option<Vec<OwnedFd>> {
+        self.sockets.take()
     }
 
     /// The program's process id, which is its session and process group too.

@@ -16,6 +16,7 @@ mod http_run;
 mod integrity;
 mod manifests;
 mod migrate;
+mod network;
 mod policy;
 mod python;
 mod quarantine;

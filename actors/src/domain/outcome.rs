@@ -109,6 +109,47 @@ pub struct ProgramReport {
     pub cause: Option<Cause>,
     /// What it used.
     pub usage: Usage,
+    /// What it did with the network; absent when it neither reached nor tried anything that could be seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<NetworkUse>,
+}
+
+/// What a program did with the network, as far as it went through the sandbox.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkUse {
+    /// Connections that reached their host.
+    pub connections: u64,
+    /// Bytes that the program sent.
+    pub sent_bytes: u64,
+    /// Bytes that it received.
+    pub received_bytes: u64,
+    /// What it was denied, in the order of the first time; bounded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub denials: Vec<Unreached>,
+    /// What it was granted and did not reach, likewise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failures: Vec<Unreached>,
+    /// How often anything was denied or failed beyond what is listed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unlisted: u64,
+}
+
+/// A host that a program did not reach.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unreached {
+    /// The host, as the program named it.
+    pub host: String,
+    /// The port; absent where only the name was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// Why.
+    pub reason: String,
+    /// How often.
+    pub times: u64,
+}
+
+const fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 /// Records of one Singer stream that passed through a pipe.
@@ -148,4 +189,35 @@ pub struct AttemptReport {
     /// The object that a `command` or `flexcore` program wrote as its result.
     #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
     pub result: serde_json::Value,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{NetworkUse, ProgramReport, Unreached};
+    use serde_json::json;
+
+    #[test]
+    fn what_was_recorded_before_networks_were_is_read_and_written_as_it_was() {
+        let before = json!({
+            "plugin": "tap", "pid": 7, "exit_code": 0, "cause": null,
+            "usage": {"wall_ms": 1, "cpu_ms": 1, "peak_memory_bytes": 1},
+        });
+        let read: ProgramReport = serde_json::from_value(before.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&read).unwrap(), before);
+        let unreached = Unreached {
+            host: "evil.example".to_owned(),
+            port: None,
+            reason: "not granted".to_owned(),
+            times: 2,
+        };
+        let network = NetworkUse { connections: 1, denials: vec![unreached], ..NetworkUse::default() };
+        let after = ProgramReport { network: Some(network), ..read };
+        let bytes = rmp_serde::to_vec_named(&after).unwrap();
+        assert_eq!(rmp_serde::from_slice::<ProgramReport>(&bytes).unwrap(), after);
+        let shown = json!({
+            "connections": 1, "sent_bytes": 0, "received_bytes": 0,
+            "denials": [{"host": "evil.example", "reason": "not granted", "times": 2}],
+        });
+        assert_eq!(serde_json::to_value(&after).unwrap()["network"], shown);
+    }
 }

@@ -121,6 +121,7 @@ impl Work {
             exit_code: None,
             cause: None,
             usage: Usage::default(),
+            network: None,
         });
         let report = AttemptReport { programs: programs.collect(), ..AttemptReport::default() };
         let cause = match hindrance {

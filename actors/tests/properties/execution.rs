@@ -55,7 +55,14 @@ fn queued(steps: Vec<Step>) -> History<Execution> {
 
 fn report(n: u64) -> Box<AttemptReport> {
     let usage = Usage { wall_ms: n, cpu_ms: n, peak_memory_bytes: n };
-    let program = ProgramReport { plugin: name("copy"), pid: None, exit_code: Some(-1), cause: None, usage };
+    let program = ProgramReport {
+        plugin: name("copy"),
+        pid: None,
+        exit_code: Some(-1),
+        cause: None,
+        usage,
+        network: None,
+    };
     let counts = StreamCounts { read: n, written: n, rejected: 0 };
     let streams = BTreeMap::from_iter([("é".to_owned(), counts)]);
     Box::new(AttemptReport { programs: vec![program], streams, bytes: n, ..AttemptReport::default() })

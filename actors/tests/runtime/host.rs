@@ -91,6 +91,7 @@ fn report(spec: &PipeSpec, cause: Option<Cause>) -> AttemptReport {
         exit_code: Some(0),
         cause: cause.clone(),
         usage: Usage { wall_ms: 10, cpu_ms: 5, peak_memory_bytes: 1 << 20 },
+        network: None,
     };
     let counts = StreamCounts { read: 3, written: 3, rejected: 0 };
     AttemptReport {

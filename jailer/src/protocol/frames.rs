@@ -3,7 +3,7 @@
 //! [`Frames`] collects bytes from any reader, so blocking, polled and asynchronous sides share one parser. Errors carry no
 //! content of a message: it may hold secrets.
 
-use crate::limits::{DESCRIPTORS, MESSAGE_BYTES, READ_BYTES};
+use crate::limits::{ATTACHED, MESSAGE_BYTES, READ_BYTES};
 use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
@@ -141,10 +141,10 @@ fn send(
 /// the stream. Descriptors arrive close-on-exec.
 ///
 /// # Errors
-/// The system's: `EAGAIN` if nothing is there; `EBADMSG` if more than [`DESCRIPTORS`] descriptors were sent.
+/// The system's: `EAGAIN` if nothing is there; `EBADMSG` if more than [`ATTACHED`] descriptors wait to be taken.
 pub fn receive(socket: impl AsFd, frames: &mut Frames, descriptors: &mut Vec<OwnedFd>) -> nix::Result<usize> {
     let mut buffer = vec![0; READ_BYTES];
-    let mut ancillary = cmsg_space!([RawFd; DESCRIPTORS]);
+    let mut ancillary = cmsg_space!([RawFd; ATTACHED]);
     let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
     let (bytes, truncated) = {
         let mut slices = [IoSliceMut::new(&mut buffer)];
@@ -161,7 +161,7 @@ pub fn receive(socket: impl AsFd, frames: &mut Frames, descriptors: &mut Vec<Own
         }
         (message.bytes, truncated)
     };
-    if truncated || descriptors.len() > DESCRIPTORS {
+    if truncated || descriptors.len() > ATTACHED {
         return Err(Errno::EBADMSG);
     }
     frames.extend(&buffer[..bytes]);

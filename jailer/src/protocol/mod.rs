@@ -3,9 +3,11 @@
 //! A message is a 4-byte big-endian length and a MessagePack map with named fields ([`frames`]). No system call that
 //! changes a process belongs here.
 
+mod connection;
 pub mod frames;
 
 use crate::cgroup::CgroupSpec;
+pub use connection::{Connection, MOST_CONNECTIONS};
 use serde::{Deserialize, Serialize};
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
@@ -59,6 +61,9 @@ pub struct Policy {
     pub cgroup: Option<CgroupSpec>,
     /// A file below the working directory that is handed out with the end ([`Ended::result`]).
     pub result: Option<PathBuf>,
+    /// What it may connect to. With namespaces it reaches nothing else; the sockets that stand for these go out with the
+    /// start ([`Report::Started`]).
+    pub connect: Vec<Connection>,
 }
 
 /// The mechanisms of isolation, each wholly on or off.
@@ -158,7 +163,8 @@ pub struct Limits {
 /// result attached if [`Ended::result`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Report {
-    /// The program was executed.
+    /// The program was executed. With namespaces the sockets of [`network::open`](crate::network::open) are attached: a listener
+    /// for each of [`Policy::connect`], and the name service's.
     Started {
         /// Its process id, which is also its session and process group.
         pid: i32,
@@ -196,6 +202,8 @@ pub enum Stage {
     Cgroup,
     /// Entering new namespaces.
     Namespaces,
+    /// Making the program's network.
+    Network,
     /// Making the program's root file system.
     Root,
     /// Making the files that the policy brings.
@@ -305,6 +313,18 @@ pub enum PolicyError {
         /// Its place.
         index: usize,
     },
+    /// A host whose name is not one.
+    #[error("connect host is not the name or address of a host: {host}")]
+    Host {
+        /// The name, as far as it can be shown.
+        host: String,
+    },
+    /// More connections than descriptors can be passed for.
+    #[error("{count} connections are too many: at most {MOST_CONNECTIONS}")]
+    Connections {
+        /// How many there are.
+        count: usize,
+    },
 }
 
 impl Policy {
@@ -331,7 +351,11 @@ impl Policy {
             plain("view target", &shown.target)?;
         }
         self.files.iter().try_for_each(|file| plain("files", &file.path))?;
-        self.result.iter().try_for_each(|result| plain("result", result))
+        self.result.iter().try_for_each(|result| plain("result", result))?;
+        match self.connect.len() {
+            count if count > MOST_CONNECTIONS => Err(PolicyError::Connections { count }),
+            _ => self.connect.iter().try_for_each(Connection::check),
+        }
     }
 }
 

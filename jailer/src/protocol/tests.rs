@@ -2,9 +2,10 @@
 
 use super::frames::{FrameError, Frames, encode, receive, send_with_descriptors};
 use super::{
-    Isolation, Limits, Order, Outcome, PlacedFile, Policy, PolicyError, Report, Shown, StartFailure,
+    Connection, Isolation, Limits, Order, Outcome, PlacedFile, Policy, PolicyError, Report, Shown,
+    StartFailure,
 };
-use crate::limits::MESSAGE_BYTES;
+use crate::limits::{ATTACHED, MESSAGE_BYTES};
 use nix::errno::Errno;
 use std::fs::File;
 use std::io::Read;
@@ -26,6 +27,7 @@ fn policy() -> Policy {
         files: vec![PlacedFile { path: "/tmp/config.json".into(), mode: 0o600, content: vec![0xff, 0] }],
         cgroup: None,
         result: Some("/tmp/result.json".into()),
+        connect: vec![Connection { host: "db.internal".into(), port: 5432, address: [127, 1, 0, 1].into() }],
     }
 }
 
@@ -122,9 +124,13 @@ fn descriptors_travel_with_the_message() {
 fn too_many_descriptors_are_refused() {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let file = File::open("/proc/self/comm").unwrap();
-    let many = [file.as_fd(), file.as_fd(), file.as_fd(), file.as_fd()];
+    let many = vec![file.as_fd(); ATTACHED];
+    let (mut frames, mut received) = (Frames::default(), Vec::new());
     send_with_descriptors(&ours, b"x", &many).unwrap();
-    assert_eq!(receive(&theirs, &mut Frames::default(), &mut Vec::new()), Err(Errno::EBADMSG));
+    assert_eq!(receive(&theirs, &mut frames, &mut received), Ok(1));
+    assert_eq!(received.len(), ATTACHED);
+    send_with_descriptors(&ours, b"x", &many[..1]).unwrap();
+    assert_eq!(receive(&theirs, &mut frames, &mut received), Err(Errno::EBADMSG));
 }
 
 #[test]
@@ -139,6 +145,11 @@ fn a_policy_that_cannot_run_is_named() {
     assert!(matches!(
         broken(&|p| p.argv[0] = "echo".into()),
         Err(PolicyError::NotAbsolute { field: "argv[0]", .. })
+    ));
+    assert!(matches!(broken(&|p| p.connect[0].host = "db 127.0.0.1".into()), Err(PolicyError::Host { .. })));
+    assert!(matches!(
+        broken(&|p| p.connect = vec![p.connect[0].clone(); ATTACHED]),
+        Err(PolicyError::Connections { count: ATTACHED })
     ));
     assert!(matches!(
         broken(&|p| p.workdir = "x".into()),

@@ -6,5 +6,6 @@ mod containment;
 mod endings;
 mod filter;
 mod isolation;
+mod network;
 mod starts;
 mod support;

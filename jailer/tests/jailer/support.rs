@@ -72,6 +72,7 @@ impl Launch {
             files: Vec::new(),
             cgroup: None,
             result: None,
+            connect: Vec::new(),
         };
         Self { policy, stdin: None, user: None, workdir }
     }

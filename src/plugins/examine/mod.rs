@@ -153,6 +153,7 @@ async fn try_out(host: &Host, manifest: &Manifest, located: Located) -> Result<(
             files: Vec::new(),
             subprocess: manifest.capabilities.subprocess,
             result: None,
+            connect: Vec::new(),
         }),
     };
     let trial = async {

@@ -271,10 +271,11 @@ impl<'a> Pipe<'a> {
             .iter()
             .map(|end| end.as_ref().map(|e| LinkFate { outcome: e.outcome.clone(), at: e.at }))
             .collect();
-        self.programs.iter().zip(&self.ends).for_each(|(program, end)| {
+        for ((program, end), fate) in self.programs.iter().zip(&self.ends).zip(&self.fates) {
             end.iter().for_each(|end| report::remark_on(&end.tally, &program.log));
+            report::remark_on_end(fate, &program.log);
             program.log.close();
-        });
+        }
         report::of_pipe(&self.fates, &self.pids, &links, &self.ends)
     }
 }

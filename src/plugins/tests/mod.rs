@@ -4,5 +4,6 @@ mod command;
 mod environment;
 mod faults;
 mod flexcore;
+mod network;
 mod secrets;
 mod singer;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use flexcore_actors::domain::outcome::Usage;
+use flexcore_actors::domain::outcome::{NetworkUse, Unreached, Usage};
 
 use super::*;
 use crate::plugins::relay::check::Fault;
@@ -30,7 +30,7 @@ impl Case {
     }
 
     fn ended(mut self, n: usize, status: Status, ms: u64) -> Self {
-        let ended = Ended { status, usage: Usage::default(), survivors: 0, result: None };
+        let ended = Ended { status, usage: Usage::default(), survivors: 0, result: None, network: None };
         self.fates[n].ended = Some((ended, self.at(ms)));
         self
     }
@@ -205,4 +205,23 @@ fn a_failure_before_the_stop_stays_the_cause() {
         .ending(1, Reason::Stopped, 2)
         .ended(1, Status::Exit(0), 3);
     assert_eq!(case.judged(), (some("tap:exit"), vec![Some("exit"), Some("cancelled")]));
+}
+
+#[test]
+fn denials_stand_beside_whatever_was_the_cause() {
+    let denial =
+        Unreached { host: "evil.example".to_owned(), port: None, reason: "not granted".to_owned(), times: 1 };
+    let mut case = Case::new(&["tap", "target"])
+        .ended(0, Status::Exit(3), 1)
+        .link(0, Outcome::Complete, 1)
+        .ended(1, Status::Exit(0), 2);
+    let network = NetworkUse { denials: vec![denial.clone()], ..NetworkUse::default() };
+    for fate in &mut case.fates {
+        fate.ended.as_mut().unwrap().0.network = Some(network.clone());
+    }
+    let verdict = judge(&case.fates, &case.links);
+    let cause = verdict.root.unwrap();
+    assert_eq!((cause.kind.as_str(), &cause.detail["exit_code"]), ("exit", &json!(3)));
+    assert_eq!(cause.detail["denials"], json!([denial]));
+    assert_eq!(verdict.programs, [Some(cause), None], "who completed has no cause");
 }

@@ -144,7 +144,7 @@ pub(super) fn is_within(path: &str, directory: &str) -> bool {
 ///
 /// # Errors
 /// What is wrong with it and what would be right.
-pub(super) fn host_port(pair: &str) -> Result<(String, u16), String> {
+pub fn host_port(pair: &str) -> Result<(String, u16), String> {
     let shown = shortened(pair);
     let cure = "name one host and one port, such as db.internal:5432";
     if pair.contains("://") {

@@ -13,7 +13,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use capabilities::{API_CALLS, Capabilities, WORKDIR};
+pub use capabilities::{API_CALLS, Capabilities, WORKDIR, host_port};
 pub use decide::PluginCommand;
 pub use events::{
     AttemptId, PluginDisabled, PluginEnabled, PluginEvent, PluginExecutionCompleted, PluginExecutionStarted,

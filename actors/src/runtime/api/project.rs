@@ -170,6 +170,7 @@ fn running_attempt(attempt: &Attempt, live: &LiveAttempt) -> AttemptView {
         exit_code: None,
         cause: None,
         usage: Usage::default(),
+        network: None,
     });
     let progress = &live.progress;
     AttemptView {

@@ -162,8 +162,14 @@ fn what_was_measured_adds_up() {
     let mut story = begun(&json!([step("a", "all_succeeded", &[]), step("b", "all_succeeded", &[])]));
     let report = |wall_ms, written| {
         let usage = Usage { wall_ms, cpu_ms: 2, peak_memory_bytes: wall_ms * 10 };
-        let program =
-            ProgramReport { plugin: name("copy"), pid: Some(7), exit_code: Some(0), cause: None, usage };
+        let program = ProgramReport {
+            plugin: name("copy"),
+            pid: Some(7),
+            exit_code: Some(0),
+            cause: None,
+            usage,
+            network: None,
+        };
         let counts = StreamCounts { read: 9, written, rejected: 0 };
         let streams = [("x".to_owned(), counts), ("y".to_owned(), counts)].into();
         AttemptReport { programs: vec![program.clone(), program], streams, ..AttemptReport::default() }
