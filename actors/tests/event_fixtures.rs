@@ -134,6 +134,7 @@ fn report() -> AttemptReport {
         cause: Some(cause()),
         usage: usage(),
         network: None,
+        sandbox: None,
     };
     AttemptReport {
         programs: vec![program],

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flexcore_actors::domain::outcome::Usage;
+use flexcore_actors::domain::outcome::{SandboxUsed, Usage};
 use flexcore_actors::ports::BoxFuture;
 use futures::FutureExt;
 
@@ -22,6 +22,8 @@ pub(super) struct Starter {
     pub(super) launcher: sandbox::Launcher,
     /// Joins them with the hosts that they are granted.
     pub(super) network: Network,
+    /// The isolation that programs get on this host.
+    pub(super) sandbox: SandboxUsed,
 }
 
 impl Launch for Starter {
@@ -57,6 +59,7 @@ impl Launch for Starter {
                            level strict or no-cgroup, on a host that has namespaces";
                 return Err(LaunchFailure(why.to_owned()));
             }
+            let sandbox = jail.is_some().then(|| self.sandbox.clone());
             let jail = jail.map(|jail| for_launcher(jail, &plan));
             let program = sandbox::Program { argv, env, workdir, stdin, stdout, stderr, limits, jail };
             let failed = |error: &dyn std::error::Error| LaunchFailure(error.to_string());
@@ -70,7 +73,7 @@ impl Launch for Starter {
                     Some(gate) => gate.close().await,
                     None => Traffic::default(),
                 };
-                of_launcher(ended, traffic)
+                Ended { sandbox, ..of_launcher(ended, traffic) }
             };
             Ok(Launched { pid, control, ended: ended.boxed() })
         }
@@ -117,6 +120,7 @@ fn of_launcher(ended: sandbox::Ended, traffic: Traffic) -> Ended {
         survivors: ended.survivors.len(),
         result: ended.result.map(Arc::new),
         network: network::used(traffic),
+        sandbox: None,
     }
 }
 

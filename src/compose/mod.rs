@@ -20,6 +20,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use flexcore_actors::domain::audit::RequestAccepted;
+use flexcore_actors::domain::ids::CorrelationId;
+use flexcore_actors::domain::outcome::SandboxUsed;
 use flexcore_actors::domain::plugin::Policy;
 use flexcore_actors::ports::clock::System;
 use flexcore_actors::ports::event_store::StoreError;
@@ -31,6 +34,7 @@ use flexcore_actors::runtime::node::{Loss, Node as Runtime, Ports};
 use sha2::{Digest, Sha256};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::config::{self, Config};
 use crate::http;
@@ -86,6 +90,9 @@ pub async fn start(config: &Config) -> anyhow::Result<Node> {
         Ports { store, read_models, snapshots, subscriptions, host, logs, policy, integrity, clock, ids };
     let runtime = Runtime::start(config.node_name.as_str(), ports).await?;
     let api = runtime.api();
+    if !config.sandbox.accept_missing.is_empty() {
+        api.audited(going_without(config));
+    }
     let gateway_shutdown = CancellationToken::new();
     let settings = http::Config { max_connections: config.http_max_connections, ..http::Config::default() };
     let gateway = tokio::spawn(http::serve(listener, api.clone(), gateway_shutdown.clone(), settings));
@@ -204,7 +211,12 @@ fn policy(config: &Config) -> anyhow::Result<Arc<Policy>> {
 /// What starts programs, under the launcher at `jailer`.
 #[cfg(test)]
 pub(crate) fn launcher(jailer: PathBuf) -> Arc<dyn Launch> {
-    Arc::new(launch::Starter { launcher: Launcher::new(jailer), network: network::of_node(Vec::new()) })
+    let sandbox = SandboxUsed { level: Level::NoCgroup.to_string(), missing: Vec::new() };
+    Arc::new(launch::Starter {
+        launcher: Launcher::new(jailer),
+        network: network::of_node(Vec::new()),
+        sandbox,
+    })
 }
 
 /// What starts programs on this node, with the isolation that it has, and whether that is what is required. Each launcher keeps
@@ -214,7 +226,7 @@ async fn fit(
     presence: File,
     data_dir: &Path,
     requirement: &Requirement,
-) -> anyhow::Result<Launcher> {
+) -> anyhow::Result<(Launcher, SandboxUsed)> {
     let launcher = Launcher::new(jailer).with_presence(presence);
     let (findings, groups) = launcher.probe(&group_name(data_dir)).await;
     for Finding { mechanism, result } in &findings.0 {
@@ -231,8 +243,11 @@ async fn fit(
         }
         None => launcher,
     };
-    let level = Level::without(&findings.missing());
-    Ok(match findings.meet(requirement) {
+    let missing = findings.missing();
+    let level = Level::without(&missing);
+    let used =
+        SandboxUsed { level: level.to_string(), missing: missing.iter().map(ToString::to_string).collect() };
+    let launcher = match findings.meet(requirement) {
         Ok(isolation) => {
             tracing::info!(%level, "plugins run in the sandbox");
             launcher.with_isolation(isolation)
@@ -241,7 +256,23 @@ async fn fit(
             tracing::error!(%level, required = %requirement.level, why, "no plugin will be started");
             launcher.refusing(&why)
         }
-    })
+    };
+    Ok((launcher, used))
+}
+
+/// For the audit log: the operator's choice to go without mechanisms of the sandbox.
+fn going_without(config: &Config) -> RequestAccepted {
+    let Requirement { level, accept_missing } = &config.sandbox;
+    let names: Vec<&str> = accept_missing.iter().map(|mechanism| mechanism.as_str()).collect();
+    RequestAccepted {
+        address: "local".to_owned(),
+        actor: "configuration".to_owned(),
+        action: format!("sandbox.required {level}, sandbox.accept_missing {}", names.join(", ")),
+        stream: None,
+        status: 200,
+        correlation_id: CorrelationId(Uuid::now_v7()),
+        count: 1,
+    }
 }
 
 /// One name for each data directory of the host: only one node has it at a time.
@@ -273,11 +304,9 @@ async fn host(
         bail!("{} is not one of flexcore's own programs", flexcore_jailer::PROGRAM_NAME)
     };
     own_programs.dedup();
+    let (launcher, sandbox) = fit(jailer, presence, data_dir, requirement).await?;
     let host = LocalHost::new(Settings {
-        launcher: Arc::new(launch::Starter {
-            launcher: fit(jailer, presence, data_dir, requirement).await?,
-            network: network::of_node(vec![address]),
-        }),
+        launcher: Arc::new(launch::Starter { launcher, network: network::of_node(vec![address]), sandbox }),
         logs: Arc::clone(logs),
         clock: Arc::clone(clock),
         data_dir: data_dir.to_path_buf(),

@@ -164,7 +164,8 @@ pub(super) mod tests {
                     exit_code: None,
                     cause: None,
                     usage,
-                    network: None
+                    network: None,
+                    sandbox: None
                 };
                 2
             ],

@@ -53,8 +53,15 @@ impl PluginHost for Host {
             }
             let usage = Usage { wall_ms: 4, cpu_ms: 2, peak_memory_bytes: 1 << 20 };
             let plugin = first.manifest.name.clone();
-            let program =
-                ProgramReport { plugin, pid: Some(1), exit_code: Some(0), cause: None, usage, network: None };
+            let program = ProgramReport {
+                plugin,
+                pid: Some(1),
+                exit_code: Some(0),
+                cause: None,
+                usage,
+                network: None,
+                sandbox: None,
+            };
             let result = json!({"operation": first.operation, "parameters": first.parameters});
             let report = AttemptReport { programs: vec![program], result, ..AttemptReport::default() };
             AttemptEnd { cause: None, report }

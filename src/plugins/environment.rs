@@ -1,6 +1,8 @@
 //! Private Python environments: one directory for each set of requirements, built once with `venv` and `pip`, shared
 //! by every execution that needs it.
 //!
+//! Builds run packages' own code, so they are jailed: they write the environment alone and reach nothing but the index.
+//!
 //! A directory is whole when its marker file is there. It is built in its final place, because the scripts in it name
 //! their interpreter by absolute path; builders take turns by a file lock, and what a broken build left is removed.
 
@@ -18,13 +20,16 @@ use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::capture::{Captured, Helper, HelperError, capture};
 use super::host::Host;
-use super::launch::Status;
-use super::limits::{BUILD_LOG, BUILD_MEMORY, BUILD_POLL, BUILD_TIMEOUT};
+use super::launch::{Jail, Shown, Status};
+use super::limits::{BUILD_LOG, BUILD_MEMORY, BUILD_POLL, BUILD_SCRATCH, BUILD_TIMEOUT};
 use super::log::ProgramLog;
-use super::surroundings;
+use super::scratch::Scratch;
+use super::sources::Sources;
+use super::{surroundings, view};
 
 /// Under the data directory.
 const DIRECTORY: &str = "environments";
@@ -32,19 +37,13 @@ const DIRECTORY: &str = "environments";
 const MARKER: &str = ".complete";
 /// The `index` that means whatever pip is configured to use.
 const DEFAULT_INDEX: &str = "default";
-/// Variables of the daemon that tell pip and its TLS library how to reach the index.
-const PASSED: [&str; 8] = [
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "NO_PROXY",
-    "http_proxy",
-    "https_proxy",
-    "no_proxy",
-    "SSL_CERT_FILE",
-    "REQUESTS_CA_BUNDLE",
-];
-/// Prints what an environment depends on: the interpreter's version and place.
-const IDENTIFY: &str = "import sys; print(sys.version, sys.base_prefix)";
+/// Variables of the daemon that tell pip how to reach the index.
+const PROXIES: [&str; 4] = ["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"];
+/// The same for its TLS library, and exceptions.
+const PASSED: [&str; 4] = ["NO_PROXY", "no_proxy", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"];
+/// Prints where the interpreter really is, where it was installed, and what an environment depends on.
+const IDENTIFY: &str = "import sys; print(getattr(sys, '_base_executable', sys.executable)); print(sys.base_prefix); \
+                        print(sys.version, sys.base_prefix)";
 
 /// Why there is no environment: a person's sentence, or that it was stopped.
 #[derive(Debug, PartialEq, Eq)]
@@ -74,7 +73,7 @@ pub async fn ensure(
     let build = Build { host, wanted, audience, stop };
     let (python, place) = build.place().await?;
     if !place.join(MARKER).exists() {
-        build.alone(&place, &python).await?;
+        build.alone(&place, python).await?;
     }
     Ok(place.join("bin"))
 }
@@ -103,6 +102,17 @@ pub struct Audience<'a> {
     pub events: &'a mpsc::Sender<HostEvent>,
 }
 
+/// The interpreter that environments are made with.
+#[derive(Debug)]
+pub struct Python {
+    /// Itself, and not a script that looks for it.
+    executable: String,
+    /// Where it is installed.
+    prefix: PathBuf,
+    /// Version and place: with another one an environment is another.
+    identity: String,
+}
+
 struct Build<'a> {
     host: &'a Host,
     wanted: &'a PythonEnvironment,
@@ -112,15 +122,14 @@ struct Build<'a> {
 
 impl Build<'_> {
     /// The interpreter to build with, and where the environment is or will be.
-    async fn place(&self) -> Result<(String, PathBuf), Unbuilt> {
-        let python = self.find_python()?;
-        let identity = self.host.python.get_or_try_init(|| self.identify(&python)).await?;
-        let place = self.host.data_dir.join(DIRECTORY).join(key(self.wanted, identity));
+    async fn place(&self) -> Result<(&Python, PathBuf), Unbuilt> {
+        let python = self.host.python.get_or_try_init(|| self.identify()).await?;
+        let place = self.host.data_dir.join(DIRECTORY).join(key(self.wanted, &python.identity));
         Ok((python, place))
     }
 
     /// Waits for its turn, then builds unless another builder did meanwhile.
-    async fn alone(&self, place: &Path, python: &str) -> Result<(), Unbuilt> {
+    async fn alone(&self, place: &Path, python: &Python) -> Result<(), Unbuilt> {
         if let Some(Audience { plugin, events, .. }) = self.audience {
             let what = format!("the Python environment of {plugin} is being built; this happens once");
             // nobody listens when the attempt is being given up
@@ -140,7 +149,7 @@ impl Build<'_> {
         }
         fs::create_dir_all(place).map_err(io)?;
         self.make(place, python).await?;
-        self.install(place).await?;
+        self.install(place, python).await?;
         fs::write(place.join(MARKER), self.wanted.requirements.join("\n") + "\n").map_err(io)?;
         self.remark(format!("its Python environment was built in {} s", started.elapsed().as_secs()));
         Ok(())
@@ -167,9 +176,9 @@ impl Build<'_> {
         }
     }
 
-    async fn make(&self, place: &Path, python: &str) -> Result<(), Unbuilt> {
-        let argv = [python, "-m", "venv", &place.to_string_lossy()].map(str::to_owned);
-        let done = self.run(place, argv.to_vec()).await?;
+    async fn make(&self, place: &Path, python: &Python) -> Result<(), Unbuilt> {
+        let argv = [&python.executable, "-m", "venv", &place.to_string_lossy()].map(str::to_owned);
+        let done = self.run(argv.to_vec(), Some(self.jail(place, python, &Sources::default()))).await?;
         if done.status == Status::Exit(0) {
             return Ok(());
         }
@@ -182,8 +191,9 @@ impl Build<'_> {
         }))
     }
 
-    async fn install(&self, place: &Path) -> Result<(), Unbuilt> {
-        let python = place.join("bin/python").to_string_lossy().into_owned();
+    async fn install(&self, place: &Path, python: &Python) -> Result<(), Unbuilt> {
+        let pip = place.join("bin/python").to_string_lossy().into_owned();
+        let sources = self.sources(place, python, &pip).await?;
         let fixed = [
             "-m",
             "pip",
@@ -194,11 +204,11 @@ impl Build<'_> {
             "off",
             "--",
         ];
-        let argv = std::iter::once(python)
+        let argv = std::iter::once(pip)
             .chain(fixed.map(str::to_owned))
             .chain(self.wanted.requirements.iter().cloned())
             .collect();
-        let done = self.run(place, argv).await?;
+        let done = self.run(argv, Some(self.jail(place, python, &sources))).await?;
         let report = place.join("build.log");
         // the log helps a person later; the build does not depend on it
         let _ = fs::write(&report, [&done.stdout[..], done.tail.join("\n").as_bytes()].concat());
@@ -212,13 +222,40 @@ impl Build<'_> {
         )))
     }
 
-    async fn identify(&self, python: &str) -> Result<String, Unbuilt> {
-        let argv = [python, "-c", IDENTIFY].map(str::to_owned).to_vec();
-        let done = self.run(&self.host.data_dir, argv).await?;
-        match done.status {
-            Status::Exit(0) => Ok(String::from_utf8_lossy(&done.stdout).trim().to_owned()),
+    /// Where pip takes packages from: what its own configuration says, and this environment's.
+    async fn sources(&self, place: &Path, python: &Python, pip: &str) -> Result<Sources, Unbuilt> {
+        let argv = [pip, "-m", "pip", "config", "list"].map(str::to_owned).to_vec();
+        let configuration = Sources::of_files(&self.host.variables);
+        let done = self.run(argv, Some(self.jail(place, python, &configuration))).await?;
+        let settings = String::from_utf8_lossy(&done.stdout);
+        let proxies = PROXIES.iter().filter_map(|name| self.host.variables.get(*name));
+        let index = (self.wanted.index != DEFAULT_INDEX).then_some(self.wanted.index.as_str());
+        Ok(configuration.and(&settings, index, proxies, &self.wanted.requirements))
+    }
+
+    /// The jail of a build: the environment alone may be written, the sources alone be reached.
+    fn jail(&self, place: &Path, python: &Python, sources: &Sources) -> Jail {
+        let mut view = vec![Shown { source: place.to_owned(), target: place.to_owned(), write: true }];
+        let read = sources.paths.iter().chain([&python.prefix]).filter(|path| !view::in_base(path));
+        view.extend(read.filter_map(|path| {
+            let source = path.canonicalize().ok()?;
+            Some(Shown { source, target: path.clone(), write: false })
+        }));
+        Jail { view, subprocess: true, connect: sources.hosts.clone(), ..Jail::default() }
+    }
+
+    /// Asks the host's own interpreter, which is trusted as the host is: only that tells where it is.
+    async fn identify(&self) -> Result<Python, Unbuilt> {
+        let found = self.find_python()?;
+        let done = self.run([&found, "-c", IDENTIFY].map(str::to_owned).to_vec(), None).await?;
+        let printed = String::from_utf8_lossy(&done.stdout);
+        let mut lines = printed.lines().map(str::to_owned);
+        match (done.status, lines.next(), lines.next(), lines.next()) {
+            (Status::Exit(0), Some(executable), Some(prefix), Some(identity)) => {
+                Ok(Python { executable, prefix: prefix.into(), identity })
+            }
             _ => {
-                Err(Unbuilt::Failed(format!("{python} does not work: {}", last_lines(&done.tail.join("\n")))))
+                Err(Unbuilt::Failed(format!("{found} does not work: {}", last_lines(&done.tail.join("\n")))))
             }
         }
     }
@@ -235,13 +272,27 @@ impl Build<'_> {
         Ok(found.to_string_lossy().into_owned())
     }
 
-    async fn run(&self, workdir: &Path, argv: Vec<String>) -> Result<Captured, Unbuilt> {
+    async fn run(&self, argv: Vec<String>, jail: Option<Jail>) -> Result<Captured, Unbuilt> {
+        let name = format!("build-{}", Uuid::now_v7());
+        let scratch = Scratch::create_named(&self.host.data_dir, &name);
+        let workdir = scratch
+            .as_ref()
+            .map_err(io::Error::kind)
+            .and_then(|scratch| scratch.program(0).map_err(|error| error.kind()));
+        let workdir = workdir
+            .map_err(|kind| Unbuilt::Failed(format!("the data directory cannot be written: {kind}")))?;
+        let limits = Limits {
+            memory: Bytes(BUILD_MEMORY),
+            scratch: Bytes(BUILD_SCRATCH),
+            open_files: 1_024,
+            ..Limits::default()
+        };
         let helper = Helper {
             argv,
             env: self.variables(),
-            workdir: workdir.to_owned(),
-            jail: None,
-            limits: Limits { memory: Bytes(BUILD_MEMORY), open_files: 1_024, ..Limits::default() },
+            workdir,
+            jail,
+            limits,
             timeout: BUILD_TIMEOUT,
             max_output: BUILD_LOG,
             log: self.audience.map(|audience| audience.log.clone()),
@@ -259,7 +310,7 @@ impl Build<'_> {
         let default_index = self.wanted.index == DEFAULT_INDEX;
         let passes = |name: &str| {
             let of_pip = name.starts_with("PIP_") && (default_index || !name.contains("INDEX_URL"));
-            of_pip || name == "HOME" || name == "PATH" || PASSED.contains(&name)
+            of_pip || name == "HOME" || name == "PATH" || PROXIES.contains(&name) || PASSED.contains(&name)
         };
         let daemon = self.host.variables.iter().filter(|(name, _)| passes(name));
         let mut variables: Vec<_> = daemon.map(|(name, value)| (name.clone(), value.clone())).collect();

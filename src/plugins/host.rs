@@ -16,6 +16,7 @@ use futures::FutureExt;
 use tokio::sync::{OnceCell, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use super::environment::Python;
 use super::launch::Launch;
 use super::limits::EXAMINATIONS;
 use super::program::{self, Prepared, Refusal};
@@ -56,7 +57,7 @@ pub struct Host {
     pub(super) variables: BTreeMap<String, String>,
     pub(super) secrets: Arc<dyn Secrets>,
     /// Version and place of `python3`, asked once: environments of another one are built anew after a restart.
-    pub(super) python: OnceCell<String>,
+    pub(super) python: OnceCell<Python>,
     /// Turns to look at a plugin before it is registered.
     pub(super) examinations: Semaphore,
 }
@@ -203,6 +204,7 @@ fn not_started(spec: &PipeSpec, cause: Option<Cause>) -> AttemptEnd {
         cause: cause.clone().filter(|_| blamed == Some(plugin.as_str())),
         usage: Usage::default(),
         network: None,
+        sandbox: None,
     };
     let programs = spec.programs.iter().map(|p| report(&p.manifest.name)).collect();
     AttemptEnd { cause: cause.clone(), report: AttemptReport { programs, ..AttemptReport::default() } }

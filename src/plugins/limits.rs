@@ -61,6 +61,9 @@ pub const BUILD_TIMEOUT: Duration = Duration::from_secs(20 * 60);
 pub const BUILD_POLL: Duration = Duration::from_millis(200);
 /// Resident memory a build may use: wheels are unpacked in memory.
 pub const BUILD_MEMORY: u64 = 2 << 30;
+
+/// Bytes of temporary files of a build: wheels are unpacked and sources compiled there.
+pub const BUILD_SCRATCH: u64 = 1 << 30;
 /// Lines of pip's output named in a build's failure.
 pub const BUILD_TAIL: usize = 8;
 /// Bytes of pip's output kept in the build's log.

@@ -30,6 +30,7 @@ mod scratch;
 mod secrets;
 mod select;
 mod session;
+mod sources;
 mod states;
 mod surroundings;
 mod verdict;

@@ -119,6 +119,7 @@ fn program_report(fate: &Fate, pid: Option<u32>, cause: Option<Cause>) -> Progra
         cause,
         usage: ended.map_or(Usage::default(), |e| e.usage),
         network: ended.and_then(|e| e.network.clone()),
+        sandbox: ended.and_then(|e| e.sandbox.clone()),
     }
 }
 

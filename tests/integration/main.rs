@@ -21,6 +21,7 @@ mod policy;
 mod python;
 mod quarantine;
 mod same_events;
+mod sandbox;
 mod secrets;
 mod verify;
 mod world;

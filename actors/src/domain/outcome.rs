@@ -112,6 +112,19 @@ pub struct ProgramReport {
     /// What it did with the network; absent when it neither reached nor tried anything that could be seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<NetworkUse>,
+    /// How it was isolated; absent when it never started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<SandboxUsed>,
+}
+
+/// The isolation that a program ran with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SandboxUsed {
+    /// `strict`, `no-cgroup`, `no-userns` or `none`.
+    pub level: String,
+    /// The mechanisms that its host lacks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
 }
 
 /// What a program did with the network, as far as it went through the sandbox.

@@ -122,6 +122,7 @@ impl Work {
             cause: None,
             usage: Usage::default(),
             network: None,
+            sandbox: None,
         });
         let report = AttemptReport { programs: programs.collect(), ..AttemptReport::default() };
         let cause = match hindrance {

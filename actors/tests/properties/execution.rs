@@ -62,6 +62,7 @@ fn report(n: u64) -> Box<AttemptReport> {
         cause: None,
         usage,
         network: None,
+        sandbox: None,
     };
     let counts = StreamCounts { read: n, written: n, rejected: 0 };
     let streams = BTreeMap::from_iter([("é".to_owned(), counts)]);

@@ -92,6 +92,7 @@ fn report(spec: &PipeSpec, cause: Option<Cause>) -> AttemptReport {
         cause: cause.clone(),
         usage: Usage { wall_ms: 10, cpu_ms: 5, peak_memory_bytes: 1 << 20 },
         network: None,
+        sandbox: None,
     };
     let counts = StreamCounts { read: 3, written: 3, rejected: 0 };
     AttemptReport {

@@ -4,7 +4,7 @@ use super::{Launched, Starter};
 use crate::network::{Network, Resolve, Rules};
 use crate::plugins::launch::{Ended, Jail, Launch, Start, Status};
 use crate::sandbox::{Isolation, Launcher};
-use flexcore_actors::domain::outcome::{NetworkUse, Unreached};
+use flexcore_actors::domain::outcome::{NetworkUse, SandboxUsed, Unreached};
 use flexcore_actors::domain::plugin::Limits;
 use flexcore_actors::ports::BoxFuture;
 use futures::FutureExt;
@@ -33,7 +33,8 @@ impl Resolve for AllLocal {
 fn starter(permitted: bool) -> Starter {
     let rules = Rules { permitted: if permitted { vec![LOCAL] } else { vec![] }, ..Rules::default() };
     let launcher = Launcher::new(std::env::current_exe().unwrap());
-    Starter { launcher, network: Network::new(Arc::new(AllLocal), rules) }
+    let sandbox = SandboxUsed { level: "no-cgroup".to_owned(), missing: Vec::new() };
+    Starter { launcher, network: Network::new(Arc::new(AllLocal), rules), sandbox }
 }
 
 /// A program that may connect to `connect`, and what it prints.
@@ -340,9 +341,9 @@ async fn a_network_is_gone_with_its_program() {
 
 #[tokio::test]
 async fn without_namespaces_what_is_to_connect_is_not_started() {
-    let Starter { launcher, network } = starter(true);
+    let Starter { launcher, network, sandbox } = starter(true);
     let isolation = Isolation { namespaces: false, landlock: true, seccomp: true };
-    let starter = Starter { launcher: launcher.with_isolation(isolation), network };
+    let starter = Starter { launcher: launcher.with_isolation(isolation), network, sandbox };
     let workdir = tempfile::tempdir().unwrap();
     let refused = starter.start(described(&workdir, &["db.internal:1".to_owned()], &["/bin/true"]).0).await;
     let why = refused.err().unwrap().to_string();

@@ -30,7 +30,14 @@ impl Case {
     }
 
     fn ended(mut self, n: usize, status: Status, ms: u64) -> Self {
-        let ended = Ended { status, usage: Usage::default(), survivors: 0, result: None, network: None };
+        let ended = Ended {
+            status,
+            usage: Usage::default(),
+            survivors: 0,
+            result: None,
+            network: None,
+            sandbox: None,
+        };
         self.fates[n].ended = Some((ended, self.at(ms)));
         self
     }

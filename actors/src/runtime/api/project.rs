@@ -171,6 +171,7 @@ fn running_attempt(attempt: &Attempt, live: &LiveAttempt) -> AttemptView {
         cause: None,
         usage: Usage::default(),
         network: None,
+        sandbox: None,
     });
     let progress = &live.progress;
     AttemptView {

@@ -169,6 +169,7 @@ fn what_was_measured_adds_up() {
             cause: None,
             usage,
             network: None,
+            sandbox: None,
         };
         let counts = StreamCounts { read: 9, written, rejected: 0 };
         let streams = [("x".to_owned(), counts), ("y".to_owned(), counts)].into();
