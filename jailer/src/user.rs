@@ -8,7 +8,8 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, getegid, geteuid, getpid};
-use std::fs::{DirBuilder, write};
+use rustix::thread::{CapabilitySet, capabilities};
+use std::fs::{DirBuilder, read_to_string, write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 
@@ -32,7 +33,7 @@ impl User {
     /// The launcher's own user, or a leased one for the superuser: a program must not be user 0 of the host even in a
     /// namespace, where limits on the number of processes would not bind it.
     pub(crate) fn choose() -> Result<Self, Failure> {
-        if !geteuid().is_root() {
+        if !may_lease() {
             return Ok(Self { uid: geteuid().as_raw(), gid: getegid().as_raw(), _lease: None });
         }
         match DirBuilder::new().mode(0o700).create(LEASES_DIRECTORY) {
@@ -86,6 +87,22 @@ impl User {
         put("gid_map", format!("{gid} {} 1", self.gid))?;
         put("uid_map", format!("{uid} {} 1", self.uid))
     }
+}
+
+/// Whether this launcher may act for other users and mount what it likes: the host's superuser may, and not the one of a
+/// container without capabilities or of a user namespace with few users, who is an ordinary user like any other.
+fn may_lease() -> bool {
+    let all_users = || {
+        let map = read_to_string("/proc/self/uid_map").unwrap_or_default();
+        map.lines().any(|line| {
+            let mut numbers = line.split_whitespace().map(|number| number.parse::<u64>().unwrap_or(0));
+            let (first, _, count) = (numbers.next(), numbers.next(), numbers.next());
+            let end = first.unwrap_or(0) + count.unwrap_or(0);
+            first.is_some_and(|first| first <= USERS.start.into()) && end >= USERS.end.into()
+        })
+    };
+    let may_mount = || capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN));
+    geteuid().is_root() && may_mount() && all_users()
 }
 
 /// Locks one byte for as long as this open file lives, in whichever process.
