@@ -60,7 +60,7 @@ pub(super) const ALLOWED: &[Group] = &[
         libc::SYS_getpgid, libc::SYS_setpgid, libc::SYS_getsid, libc::SYS_setsid, libc::SYS_capget,
         libc::SYS_uname, libc::SYS_sysinfo, libc::SYS_getcpu, libc::SYS_times, libc::SYS_getrusage,
     ]),
-    ("own limits and scheduling; the kernel lets nobody without capabilities raise them", &[
+    ("own limits and scheduling (of others limits are only told); the kernel lets nobody without capabilities raise them", &[
         libc::SYS_getrlimit, libc::SYS_setrlimit, libc::SYS_prlimit64, libc::SYS_getpriority,
         libc::SYS_setpriority, libc::SYS_sched_yield, libc::SYS_sched_getaffinity,
         libc::SYS_sched_setaffinity, libc::SYS_sched_getparam, libc::SYS_sched_setparam,
@@ -214,6 +214,21 @@ pub(super) const MODES: &[(i64, u8, Option<u8>)] = &[
     (libc::SYS_mknod, 1, None),
     #[cfg(target_arch = "x86_64")]
     (libc::SYS_open, 2, Some(1)),
+];
+
+/// Calls that change what is told about a file. Where no mounts of the program's own decide about files, rules by path do,
+/// and the kernel asks those for none of these: the owner could change any file of the host.
+#[rustfmt::skip]
+pub(super) const ATTRIBUTES: &[i64] = &[
+    libc::SYS_fchmod, libc::SYS_fchmodat, libc::SYS_fchown, libc::SYS_fchownat, libc::SYS_utimensat,
+    libc::SYS_setxattr, libc::SYS_lsetxattr, libc::SYS_fsetxattr, libc::SYS_removexattr,
+    libc::SYS_lremovexattr, libc::SYS_fremovexattr,
+    #[cfg(target_arch = "x86_64")] libc::SYS_chmod,
+    #[cfg(target_arch = "x86_64")] libc::SYS_chown,
+    #[cfg(target_arch = "x86_64")] libc::SYS_lchown,
+    #[cfg(target_arch = "x86_64")] libc::SYS_utime,
+    #[cfg(target_arch = "x86_64")] libc::SYS_utimes,
+    #[cfg(target_arch = "x86_64")] libc::SYS_futimesat,
 ];
 
 /// Flags that make a file.

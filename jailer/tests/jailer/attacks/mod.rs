@@ -3,6 +3,7 @@
 //!
 //! What a shell cannot do is done by this test binary itself, as one of its ignored tests.
 
+mod degraded;
 mod files;
 mod hygiene;
 mod kernel;

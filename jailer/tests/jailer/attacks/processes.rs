@@ -12,10 +12,10 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
 
 /// A process of the same user that has nothing to do with the jail; ends when dropped.
-struct Bystander(Child);
+pub(super) struct Bystander(Child);
 
 impl Bystander {
-    fn of(user: Option<u32>) -> Self {
+    pub(super) fn of(user: Option<u32>) -> Self {
         let mut command = Command::new("sleep");
         command.arg("600").process_group(0);
         user.iter().for_each(|user| {
@@ -24,7 +24,7 @@ impl Bystander {
         Self(command.spawn().unwrap())
     }
 
-    fn pid(&self) -> Pid {
+    pub(super) fn pid(&self) -> Pid {
         Pid::from_raw(i32::try_from(self.0.id()).unwrap())
     }
 }
