@@ -36,11 +36,14 @@ impl Rules {
         let write = |path: &Path| (path.to_owned(), May::Write);
         let mut rules: Vec<_> = base::DIRECTORIES.iter().map(|path| read(Path::new(path))).collect();
         rules.extend(base::DEVICES.iter().map(|path| write(Path::new(path))));
-        rules.extend([write(&policy.workdir), write(Path::new("/proc"))]);
+        rules.push(write(&policy.workdir));
         if policy.isolation.namespaces {
+            rules.push(write(Path::new("/proc")));
             rules.extend(["/", "/etc", "/run", "/var"].map(|path| read(Path::new(path))));
             rules.extend(["/tmp", "/dev/shm"].map(|path| write(Path::new(path))));
         } else {
+            // The host's own: the superuser may write its settings without any capability.
+            rules.push(read(Path::new("/proc")));
             rules.extend(base::ETC.iter().chain(&base::ETC_OF_HOST).map(|path| read(Path::new(path))));
         }
         rules.extend(policy.view.iter().map(|shown| {

@@ -7,7 +7,7 @@ use crate::cgroup::Entrance;
 use crate::control::wait;
 use crate::failure::{At, Failure};
 use crate::host::Watch;
-use crate::limits::HOST_NAME;
+use crate::limits::{HOST_NAME, OOM_SCORE};
 use crate::namespaces;
 use crate::network;
 use crate::payload::{Payload, enter};
@@ -26,7 +26,7 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
 use nix::sys::stat::Mode;
 use nix::unistd::{Gid, Pid, Uid, setgroups, sethostname, setresgid, setresuid, setsid};
-use std::fs::{File, write};
+use std::fs::{File, read_to_string, write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
@@ -38,8 +38,13 @@ const TERMINATE: u8 = b't';
 /// Init to launcher, first of all: the sockets of the program's network are attached.
 const SOCKETS: u8 = b'n';
 
-/// How many user namespaces may be made below the program's.
-const NESTED_NAMESPACES: &str = "/proc/sys/user/max_user_namespaces";
+/// What may be had of kernel objects that are counted for each user, here for the program's namespace. What a program takes
+/// is missing to the user who started the launcher, so none can take all.
+const USER_LIMITS: [(&str, &str); 3] = [
+    ("/proc/sys/user/max_user_namespaces", "0"),
+    ("/proc/sys/user/max_inotify_instances", "8"),
+    ("/proc/sys/user/max_inotify_watches", "8192"),
+];
 
 /// The launcher's handle on init.
 pub(crate) struct Init {
@@ -65,7 +70,10 @@ impl Init {
             live(policy, payload, Brought { user, trees, group }, tell, &theirs)
         };
         let init = Self { pid, line: ours };
-        match user.map(pid).and_then(|()| init.say(GO).at(Stage::Namespaces, "init")) {
+        match offer_first(pid)
+            .and_then(|()| user.map(pid))
+            .and_then(|()| init.say(GO).at(Stage::Namespaces, "init"))
+        {
             Ok(()) => Ok(init),
             Err(failure) => {
                 let _ = kill(pid, Signal::SIGKILL);
@@ -117,6 +125,17 @@ struct Brought {
     group: Option<Entrance>,
 }
 
+/// Where the whole host is out of memory the kernel ends programs before the launcher, the daemon and others, even where the
+/// daemon is protected from that and programs would inherit it. They cannot undo it.
+fn offer_first(pid: Pid) -> Result<(), Failure> {
+    const OWN: &str = "/proc/self/oom_score_adj";
+    let score = read_to_string(OWN).at(Stage::Namespaces, OWN)?;
+    if score.trim().parse().is_ok_and(|score: i32| score >= OOM_SCORE) {
+        return Ok(());
+    }
+    write(format!("/proc/{pid}/oom_score_adj"), OOM_SCORE.to_string()).at(Stage::Namespaces, "oom_score_adj")
+}
+
 /// The whole life of init.
 fn live(policy: &Policy, mut payload: Payload, brought: Brought, tell: &OwnedFd, line: &OwnedFd) -> ! {
     let mut go = [0];
@@ -154,7 +173,9 @@ fn prepare(policy: &Policy, brought: Brought, line: &OwnedFd) -> Result<(Watch, 
     setsid().map_err(step("setsid"))?;
     unshare(CloneFlags::CLONE_NEWCGROUP).map_err(step("unshare of the cgroup namespace"))?;
     sethostname(HOST_NAME).map_err(step("sethostname"))?;
-    write(NESTED_NAMESPACES, "0").at(Stage::Namespaces, NESTED_NAMESPACES)?;
+    for (path, most) in USER_LIMITS {
+        write(path, most).at(Stage::Namespaces, path)?;
+    }
     make_network(policy, line)?;
     let trees = trees.map_or_else(|| Trees::open(&policy.view, &user), Ok)?;
     root::enter(policy, trees)?;

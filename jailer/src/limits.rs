@@ -44,6 +44,15 @@ pub const SHEBANG_BYTES: u64 = 256;
 /// Between the soft limit of processor time (`SIGXCPU`, which a program may catch) and the hard one (`SIGKILL`), seconds.
 pub const CPU_TIME_MARGIN: u64 = 5;
 
+/// Memory of a process that it may keep from being swapped out, bytes: the usual limit of an ordinary user.
+pub const LOCKED_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Signals that wait for a program's processes, with their timers: each costs the kernel memory.
+pub const PENDING_SIGNALS: u64 = 4_096;
+
+/// How much sooner than others a program is chosen when the host is out of memory: half way to "first of all".
+pub const OOM_SCORE: i32 = 500;
+
 /// Longest text about a failed step: a path.
 pub const DETAIL_BYTES: usize = 1024;
 
@@ -63,8 +72,14 @@ pub const ROOT_FILES: u64 = 16_384;
 /// Bytes of the private file system where the policy gives no other bound.
 pub const SCRATCH_BYTES: u64 = 256 * 1024 * 1024;
 
-/// Files and directories of the private file system: each costs the kernel memory of its own.
+/// Most files and directories of the private file system: each costs the kernel memory of its own, about 1 KiB.
 pub const SCRATCH_FILES: u64 = 131_072;
+
+/// One file for so many of its bytes, so that empty files cost little beside what the bytes may.
+pub const SCRATCH_BYTES_OF_A_FILE: u64 = 2_048;
+
+/// Files and directories of the smallest private file system.
+pub const SCRATCH_FILES_LEAST: u64 = 1_024;
 
 /// Host names of the program's namespace, and of no host.
 pub const HOST_NAME: &str = "flexcore";

@@ -8,7 +8,7 @@ use crate::cgroup::Entrance;
 use crate::failure::{At, Failure};
 use crate::filter::Filter;
 use crate::host::{FIRST_PRIVATE_FD, close_from, dev_null};
-use crate::limits::CPU_TIME_MARGIN;
+use crate::limits::{CPU_TIME_MARGIN, LOCKED_BYTES, PENDING_SIGNALS};
 use crate::protocol::{Limits, Policy, Stage};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -28,6 +28,18 @@ use std::os::unix::ffi::OsStrExt;
 
 /// Exit code of a child that could not become the program; never seen outside, the failure itself is reported.
 const NOT_STARTED: i32 = 127;
+
+/// Limits of every program, whatever its policy and its launcher's own.
+const ALWAYS: &[(Resource, u64)] = &[
+    // 1, not 0: a core is larger, and where the host pipes cores to a collector the kernel heeds no other value.
+    (Resource::RLIMIT_CORE, 1),
+    (Resource::RLIMIT_MEMLOCK, LOCKED_BYTES),
+    (Resource::RLIMIT_SIGPENDING, PENDING_SIGNALS),
+    // No message queues, real-time scheduling or precedence over others, even if the launcher may have them.
+    (Resource::RLIMIT_MSGQUEUE, 0),
+    (Resource::RLIMIT_RTPRIO, 0),
+    (Resource::RLIMIT_NICE, 0),
+];
 
 /// A program made ready, so that the child only makes system calls.
 pub(crate) struct Payload {
@@ -161,7 +173,9 @@ fn default_signals(_: &Payload) -> nix::Result<()> {
 
 fn resource_limits(payload: &Payload) -> nix::Result<()> {
     let limits = &payload.limits;
-    limit(Resource::RLIMIT_CORE, 0, 0)?;
+    for (resource, most) in ALWAYS {
+        limit(*resource, *most, *most)?;
+    }
     if let Some(seconds) = limits.cpu_seconds {
         limit(Resource::RLIMIT_CPU, seconds, seconds.saturating_add(CPU_TIME_MARGIN))?;
     }

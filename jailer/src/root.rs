@@ -2,7 +2,10 @@
 //! written, the host's pieces on it, and one private file system of bounded size for everything that may be written.
 
 use crate::failure::{At, Failure};
-use crate::limits::{HOST_NAME, ROOT_BYTES, ROOT_FILES, SCRATCH_BYTES, SCRATCH_FILES};
+use crate::limits::{
+    HOST_NAME, ROOT_BYTES, ROOT_FILES, SCRATCH_BYTES, SCRATCH_BYTES_OF_A_FILE, SCRATCH_FILES,
+    SCRATCH_FILES_LEAST,
+};
 use crate::network::names;
 use crate::protocol::{PlacedFile, Policy, Stage};
 use crate::trees::{Depth, Tree, Trees, set_attributes};
@@ -93,7 +96,8 @@ fn devices() -> Result<(), Failure> {
 fn private_memory(policy: &Policy) -> Result<(), Failure> {
     create_dir_all(PRIVATE).at(Stage::Root, PRIVATE)?;
     let bytes = policy.limits.scratch_bytes.unwrap_or(SCRATCH_BYTES);
-    memory(PRIVATE, bytes, SCRATCH_FILES, "700")?;
+    let files = (bytes / SCRATCH_BYTES_OF_A_FILE).clamp(SCRATCH_FILES_LEAST, SCRATCH_FILES);
+    memory(PRIVATE, bytes, files, "700")?;
     let places = [("tmp", Path::new("/tmp"), 0o1777), ("shm", Path::new("/dev/shm"), 0o1777)];
     // The working directory last: it may lie below the others.
     for (name, target, mode) in places.into_iter().chain([("work", policy.workdir.as_path(), 0o700)]) {

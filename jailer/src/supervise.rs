@@ -131,8 +131,12 @@ fn fork(
     tell: &OwnedFd,
 ) -> Result<(Pid, Option<Init>), StartFailure> {
     policy.check().map_err(|error| explain::bad_policy(&error))?;
-    let Isolation { namespaces, seccomp, .. } = policy.isolation;
-    let allow = Allow { subprocess: policy.subprocess, internet: policy.internet };
+    let Isolation { namespaces, landlock, seccomp } = policy.isolation;
+    let allow = Allow {
+        subprocess: policy.subprocess,
+        internet: policy.internet,
+        attributes: namespaces || !landlock,
+    };
     let filter = seccomp.then(|| Filter::build(allow)).transpose();
     let filter = filter.map_err(|error| explain::no_filter(&error))?;
     let payload = Payload::new(policy, filter, descriptors).at(Stage::Descriptors, "");

@@ -129,7 +129,9 @@ pub(crate) fn set_attributes(
     owners: Option<&OwnedFd>,
 ) -> nix::Result<()> {
     let userns_fd = owners.map_or(0, |namespace| u64::from(namespace.as_raw_fd().unsigned_abs()));
-    let attributes = libc::mount_attr { attr_set: attributes, attr_clr: 0, propagation: 0, userns_fd };
+    // A clone of a shared mount is its peer: what is mounted below either would appear below both, on the host too.
+    let attributes =
+        libc::mount_attr { attr_set: attributes, attr_clr: 0, propagation: libc::MS_PRIVATE, userns_fd };
     let recursive = if depth == Depth::All { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: the kernel reads an empty string and one mount_attr of the given size; both live until it returns.
     let answer = unsafe {

@@ -102,7 +102,7 @@ pub(super) async fn prepare(
     let granted = &attempt.granted[n];
     let secrets_dir = scratch.secrets(n);
     let own = secrets::variables(manifest, granted, &secrets_dir);
-    let view = view::of(manifest, Path::new(&located.path), located.environment.as_deref())
+    let view = view::of(host, manifest, Path::new(&located.path), located.environment.as_deref())
         .map_err(|why| Refusal::start_failed(plugin, why))?;
     let mut prepared = Prepared {
         plugin: plugin.clone(),

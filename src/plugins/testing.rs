@@ -27,9 +27,6 @@ use crate::compose;
 /// No wait of a test is longer.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Below the host's directory.
-const FILES: &str = "files";
-
 const SAMPLE: &str = "flexcore-sample";
 
 /// Makes this test binary answer to the sample's name, as the `flexcore` binary does; the launcher's is answered to by
@@ -89,6 +86,8 @@ pub struct Bench {
     pub host: LocalHost,
     pub logs: Arc<MemoryLogs>,
     pub data: TempDir,
+    /// Beside its data, which is granted to nobody.
+    files: TempDir,
     pub progress: Arc<Progress>,
 }
 
@@ -129,7 +128,7 @@ impl Bench {
         });
         let secrets = secrets.collect();
         let data = tempfile::tempdir().unwrap();
-        std::fs::create_dir(data.path().join(FILES)).unwrap();
+        let files = tempfile::tempdir().unwrap();
         let own = data.path().join("bin");
         std::fs::create_dir(&own).unwrap();
         let binary = std::env::current_exe().unwrap();
@@ -147,7 +146,7 @@ impl Bench {
             secrets: Arc::new(Vaultless(secrets)),
         };
         let host = LocalHost::new(settings).unwrap();
-        Self { host, logs, data, progress: Arc::default() }
+        Self { host, logs, data, files, progress: Arc::default() }
     }
 
     /// Runs to the end; with the bookmarks in order.
@@ -192,7 +191,7 @@ impl Bench {
 
     /// The directory that every program may write.
     fn files(&self) -> PathBuf {
-        self.data.path().join(FILES)
+        self.files.path().to_owned()
     }
 
     /// The path of a file that every program may write.

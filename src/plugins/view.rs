@@ -2,11 +2,13 @@
 //! system; what every program sees is the launcher's.
 
 use std::fs::read_to_string;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use flexcore_actors::domain::plugin::{Manifest, WORKDIR};
 use flexcore_jailer::base;
 
+use super::host::Host;
 use super::launch::Shown;
 
 /// The file in which a virtual environment says where its interpreter comes from.
@@ -15,19 +17,68 @@ const ENVIRONMENT_FILE: &str = "pyvenv.cfg";
 /// The view of a plugin's program; `environment` is the directory of its environment's programs.
 ///
 /// # Errors
-/// A person's sentence: what is granted but not there.
-pub fn of(manifest: &Manifest, program: &Path, environment: Option<&Path>) -> Result<Vec<Shown>, String> {
-    let mut view = own(program, environment);
+/// A person's sentence: what is granted but not there, or leads where it must not.
+pub fn of(
+    host: &Host,
+    manifest: &Manifest,
+    program: &Path,
+    environment: Option<&Path>,
+) -> Result<Vec<Shown>, String> {
+    let granted = granted(manifest, &host.data_dir)?;
+    Ok(own(program, environment).into_iter().chain(granted).collect())
+}
+
+/// What its manifest is granted.
+fn granted(manifest: &Manifest, data_dir: &Path) -> Result<Vec<Shown>, String> {
+    let mut shown = Vec::new();
     let capabilities = &manifest.capabilities;
     for (key, paths, write) in [("read", &capabilities.read, false), ("write", &capabilities.write, true)] {
         for path in paths.iter().filter(|path| !path.starts_with(WORKDIR)) {
-            let source = Path::new(path)
-                .canonicalize()
-                .map_err(|error| format!("{path} of capabilities.{key} cannot be shown to it: {error}"))?;
-            view.push(Shown { source, target: PathBuf::from(path), write });
+            let source = place(Path::new(path), data_dir)
+                .map_err(|why| format!("capabilities.{key} cannot be shown to it: {why}"))?;
+            shown.push(Shown { source, target: PathBuf::from(path), write });
         }
     }
-    Ok(view)
+    match shown.iter().find(|one| led_astray(one, &shown)) {
+        None => Ok(shown),
+        Some(Shown { source, target, .. }) => Err(format!(
+            "{} leads to {}, which is not granted, by a link that the plugin itself may have made: grant where it leads",
+            target.display(),
+            source.display()
+        )),
+    }
+}
+
+/// Whether a grant leads out of all of them by a link in a place that the plugin may write: it could grant itself anything.
+fn led_astray(one: &Shown, all: &[Shown]) -> bool {
+    let within = |path: &Path, place: &Path| path != place && path.starts_with(place);
+    let may_be_its_own = all.iter().any(|other| {
+        other.write && (within(&one.target, &other.target) || within(&one.target, &other.source))
+    });
+    let others = || all.iter().filter(|other| other.target != one.target);
+    one.source != one.target && may_be_its_own && !others().any(|other| one.source.starts_with(&other.source))
+}
+
+/// Where a granted path really leads, now: links may have changed since it was granted.
+///
+/// # Errors
+/// A person's sentence: what is not there, or belongs to FlexCore itself.
+pub fn place(path: &Path, data_dir: &Path) -> Result<PathBuf, String> {
+    let shown = path.display();
+    let real = path.canonicalize().map_err(|error| match error.kind() {
+        ErrorKind::NotFound => format!("{shown} does not exist on this node: make it first, or correct it"),
+        _ => format!("{shown} cannot be looked at: {error}"),
+    })?;
+    if real.starts_with(data_dir) {
+        return Err(format!("{shown} belongs to FlexCore's own data: grant a directory outside of data_dir"));
+    }
+    if data_dir.starts_with(&real) {
+        return Err(format!(
+            "{shown} holds FlexCore's own data ({}): grant the directories beside it, or move data_dir",
+            data_dir.display()
+        ));
+    }
+    Ok(real)
 }
 
 /// What a program needs before anything is granted: itself, and its environment with the interpreter that it is made of.
@@ -84,6 +135,45 @@ mod tests {
         symlink(&real, &link).unwrap();
         assert_eq!(shown(&own(&link, None)), [(real.as_path(), link.as_path()), (&real, &real)]);
         assert_eq!(own(Path::new("/bin/sh"), None), []);
+    }
+
+    fn manifest(read: &[&Path], write: &[&Path]) -> Manifest {
+        let capabilities = serde_json::json!({"read": read, "write": write});
+        let manifest = serde_json::json!({
+            "kind": "Plugin", "name": "p", "version": "1.0.0", "type": "processor", "protocol": "command",
+            "command": ["true"], "capabilities": capabilities,
+        });
+        flexcore_actors::domain::plugin::read_manifest(&manifest).unwrap()
+    }
+
+    #[test]
+    fn a_place_that_became_a_link_since_it_was_granted_shows_nothing_of_flexcores_own_or_of_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        let [data, other, area] = ["data", "other", "area"].map(|name| root.join(name));
+        let within = area.join("within");
+        for place in [&data, &other, &within] {
+            create_dir_all(place).unwrap();
+        }
+        let wanted = manifest(&[&within], &[&area]);
+        assert_eq!(granted(&wanted, &data).unwrap().len(), 2);
+        let leads_to = |place: &Path| {
+            if within.is_symlink() { std::fs::remove_file(&within) } else { std::fs::remove_dir(&within) }
+                .unwrap();
+            symlink(place, &within).unwrap();
+            granted(&wanted, &data)
+        };
+        // what the plugin may do to its own area between two executions
+        assert!(leads_to(&data).unwrap_err().contains("FlexCore's own data"));
+        assert!(leads_to(&root).unwrap_err().contains("FlexCore's own data"));
+        assert!(leads_to(&other).unwrap_err().contains("which is not granted"));
+        create_dir_all(area.join("v2")).unwrap();
+        let shown = leads_to(&area.join("v2")).unwrap();
+        assert_eq!(shown[0].source, area.join("v2"), "a link within what is granted anyway is followed");
+        // a link that somebody else keeps, outside of what the plugin may write, is the operator's
+        let link = root.join("current");
+        symlink(&other, &link).unwrap();
+        assert_eq!(granted(&manifest(&[&link], &[&area]), &data).unwrap()[0].source, other);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::cgroups::Groups;
 use super::error::LaunchError;
 use super::limits::{OVERDUE_WAIT, START_WAIT};
-use super::running::{Control, Reports, Running};
+use super::running::{self, Control, Reports, Running};
 use flexcore_jailer::PROGRAM_NAME;
 use flexcore_jailer::cgroup::CgroupSpec;
 use flexcore_jailer::protocol::frames::{encode, send_with_descriptors};
@@ -157,7 +157,7 @@ impl Launcher {
     /// other ends of pipes see the program's own end. Dropping the future ends what was started.
     ///
     /// # Errors
-    /// [`LaunchError`]; nothing runs then. Bounded by [`START_WAIT`].
+    /// [`LaunchError`]; nothing runs then. Bounded by [`START_WAIT`], and by [`OVERDUE_WAIT`] for the end of what failed.
     pub async fn start(&self, program: Program) -> Result<Running, LaunchError> {
         if let (Some(why), Some(_)) = (&self.refusal, &program.jail) {
             return Err(LaunchError::Incomplete(why.to_string()));
@@ -175,14 +175,19 @@ impl Launcher {
             let _ = socket.write_all(&order[sent..]).await;
             reports.next(&socket).await
         });
-        match answer.await.map_err(|_| LaunchError::TimedOut)? {
-            Some(Report::Started { pid }) => {
+        let failed = match answer.await {
+            Ok(Some(Report::Started { pid })) => {
                 let control = Control::new(socket, self.overdue);
-                Ok(Running::new(pid, control, reports, jailer, started, cgroup))
+                return Ok(Running::new(pid, control, reports, jailer, started, cgroup));
             }
-            Some(Report::StartFailed(failure)) => Err(LaunchError::Refused(failure)),
-            Some(Report::Ended(_)) | None => Err(LaunchError::Lost),
-        }
+            // It has removed what it made, or does so before it exits.
+            Ok(Some(Report::StartFailed(failure))) => return Err(LaunchError::Refused(failure)),
+            Ok(Some(Report::Ended(_)) | None) => LaunchError::Lost,
+            Err(_) => LaunchError::TimedOut,
+        };
+        drop(socket);
+        running::give_up(jailer, cgroup).await;
+        Err(failed)
     }
 
     /// The launcher's file.

@@ -211,15 +211,7 @@ impl Running {
 
     /// Kills what a dead launcher left in the program's session; answers who is still there at the end.
     async fn sweep(&self) -> Vec<i32> {
-        if let Some(spec) = self.cgroup.clone() {
-            let destroy_all = move || {
-                for parent in spec.parents.directories() {
-                    // What the kernel keeps is swept by the node's next start.
-                    let _ = destroy(&parent.join(&spec.name));
-                }
-            };
-            let _ = tokio::task::spawn_blocking(destroy_all).await;
-        }
+        remove_group(self.cgroup.clone()).await;
         let deadline = Instant::now() + SWEEP_WAIT;
         loop {
             let left = kill_session(Pid::from_raw(self.pid));
@@ -252,6 +244,27 @@ impl From<protocol::Ended> for Ended {
         };
         Self { status, usage: ended.usage, survivors: ended.survivors, result: None }
     }
+}
+
+/// Waits until a launcher that gave no usable answer has gone, its control socket closed, and removes what it left.
+pub(super) async fn give_up(mut jailer: Child, cgroup: Option<CgroupSpec>) {
+    if timeout(OVERDUE_WAIT, jailer.wait()).await.is_err() {
+        let _ = jailer.start_kill();
+        let _ = jailer.wait().await;
+    }
+    remove_group(cgroup).await;
+}
+
+/// Ends whatever a launcher that is gone left in its program's control group, and removes that.
+async fn remove_group(cgroup: Option<CgroupSpec>) {
+    let Some(spec) = cgroup else { return };
+    let destroy_all = move || {
+        for parent in spec.parents.directories() {
+            // What the kernel keeps is swept by the node's next start.
+            let _ = destroy(&parent.join(&spec.name));
+        }
+    };
+    let _ = tokio::task::spawn_blocking(destroy_all).await;
 }
 
 /// What a launcher said so far and is not yet understood, and the descriptors that came with it.

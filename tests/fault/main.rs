@@ -5,6 +5,7 @@ mod cancel;
 mod checker;
 mod database;
 mod disk;
+mod jail;
 mod kill9;
 mod processes;
 mod programs;

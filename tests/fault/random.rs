@@ -24,6 +24,12 @@ impl Random {
         longest.mul_f64((self.next() >> 11) as f64 / (1_u64 << 53) as f64)
     }
 
+    /// One of them; `None` of none.
+    pub(crate) fn choice<'a, T>(&mut self, all: &'a [T]) -> Option<&'a T> {
+        let count = u64::try_from(all.len()).ok().filter(|count| *count > 0)?;
+        all.get(usize::try_from(self.next() % count).ok()?)
+    }
+
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;

@@ -2,7 +2,7 @@
 //!
 //! What is not named in the tables does not exist for a program (`ENOSYS`, which libraries take as "an older kernel" and
 //! work around). Three filters are stacked, since one filter knows one answer; the kernel takes the strictest. Never in
-//! here: a decision by program or plugin. Every program gets the same filter, but for the two questions of [`Allow`].
+//! here: a decision by program or plugin. Every program gets the same filter, but for the questions of [`Allow`].
 
 mod table;
 
@@ -13,8 +13,9 @@ use seccompiler::{
 };
 use std::collections::BTreeMap;
 use table::{
-    ALLOWED, ALLOWED_FAMILIES, ALLOWED_LEGACY, ALLOWED_PERSONALITIES, DENIED, DENIED_IOCTLS,
-    INTERNET_FAMILIES, NAMESPACES, NEW_PROCESSES,
+    ALLOWED, ALLOWED_FAMILIES, ALLOWED_LEGACY, ALLOWED_PERSONALITIES, ALLOWED_PROTOCOLS, ATTRIBUTES,
+    CREATING, DENIED, DENIED_BITS, DENIED_IOCTLS, DENIED_MODES, INTERNET_FAMILIES, LARGEST_SEGMENT, MODES,
+    NAMESPACES, NEW_PROCESSES,
 };
 
 /// What differs between programs.
@@ -24,6 +25,8 @@ pub(crate) struct Allow {
     pub(crate) subprocess: bool,
     /// Sockets of the internet families: harmless in a network namespace of one's own, the host's network elsewhere.
     pub(crate) internet: bool,
+    /// Changing modes, owners, times and attributes of files, which rules by path do not cover.
+    pub(crate) attributes: bool,
 }
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
@@ -38,7 +41,7 @@ impl Filter {
     /// # Errors
     /// Only for an architecture that the builder does not know, or a table that contradicts itself.
     pub(crate) fn build(allow: Allow) -> Result<Self, seccompiler::BackendError> {
-        Ok(Self([allow_list()?, socket_families(allow.internet)?, refusals(allow.subprocess)?]))
+        Ok(Self([allow_list()?, socket_families(allow.internet)?, refusals(allow)?]))
     }
 
     /// Binds the calling process and all its descendants for ever. `no_new_privs` must be set.
@@ -95,8 +98,8 @@ fn socket_families(internet: bool) -> Compiled {
 }
 
 /// What is known to be dangerous is refused as such, wholly or for some arguments.
-fn refusals(subprocess: bool) -> Compiled {
-    use SeccompCmpOp::{Eq, MaskedEq, Ne};
+fn refusals(allow: Allow) -> Compiled {
+    use SeccompCmpOp::{Eq, Gt, MaskedEq, Ne};
     let mut rules: Rules =
         DENIED.iter().flat_map(|(_, calls)| *calls).map(|call| (*call, Vec::new())).collect();
     let any_of = |conditions: Vec<SeccompCondition>| -> Result<Vec<SeccompRule>, _> {
@@ -104,7 +107,7 @@ fn refusals(subprocess: bool) -> Compiled {
     };
     let mut clones: Vec<_> =
         NAMESPACES.iter().map(|(_, flag)| int(0, MaskedEq(*flag), *flag)).collect::<Result<_, _>>()?;
-    if !subprocess {
+    if !allow.subprocess {
         let thread = libc::CLONE_THREAD as u64;
         clones.push(int(0, MaskedEq(thread), 0)?);
         rules.extend(NEW_PROCESSES.iter().map(|call| (*call, Vec::new())));
@@ -114,7 +117,59 @@ fn refusals(subprocess: bool) -> Compiled {
     rules.insert(libc::SYS_ioctl, any_of(ioctls.collect::<Result<_, _>>()?)?);
     let unlisted = ALLOWED_PERSONALITIES.iter().map(|(_, persona)| int(0, Ne, *persona));
     rules.insert(libc::SYS_personality, vec![SeccompRule::new(unlisted.collect::<Result<_, _>>()?)?]);
+    for (_, call, argument, bits) in DENIED_BITS {
+        rules.insert(*call, any_of(vec![int(*argument, MaskedEq(*bits), *bits)?])?);
+    }
+    let large = SeccompCondition::new(1, SeccompCmpArgLen::Qword, Gt, LARGEST_SEGMENT)?;
+    rules.insert(libc::SYS_shmget, any_of(vec![large])?);
+    rules.extend(modes()?);
+    rules.insert(libc::SYS_socket, protocols()?);
+    let (others, changed) = (int(0, Ne, 0)?, SeccompCondition::new(2, SeccompCmpArgLen::Qword, Ne, 0)?);
+    rules.insert(libc::SYS_prlimit64, vec![SeccompRule::new(vec![others, changed])?]);
+    if !allow.attributes {
+        rules.extend(ATTRIBUTES.iter().map(|call| (*call, Vec::new())));
+    }
     compile(rules, SeccompAction::Allow, errno(Errno::EPERM))
+}
+
+/// Modes that a file must not get, whether it is made with them or gets them later.
+fn modes() -> Result<Rules, seccompiler::BackendError> {
+    let mut rules = Rules::new();
+    for (call, mode, flags) in MODES {
+        for (_, denied) in DENIED_MODES {
+            let has = || int(*mode, SeccompCmpOp::MaskedEq(*denied), *denied);
+            let refused = rules.entry(*call).or_default();
+            match flags {
+                None => refused.push(SeccompRule::new(vec![has()?])?),
+                // Where nothing is made the argument was not given and is whatever the register held.
+                Some(flags) => {
+                    for creating in CREATING {
+                        let creates = int(*flags, SeccompCmpOp::MaskedEq(*creating), *creating)?;
+                        refused.push(SeccompRule::new(vec![creates, has()?])?);
+                    }
+                }
+            }
+        }
+    }
+    Ok(rules)
+}
+
+/// Protocols of the internet families that are refused: for an unusual one the kernel would load a module.
+fn protocols() -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
+    use SeccompCmpOp::{Eq, MaskedEq, Ne};
+    const TYPE: u64 = 0xF; // without the flags SOCK_NONBLOCK and SOCK_CLOEXEC
+    let mut rules = Vec::new();
+    for family in INTERNET_FAMILIES {
+        let mut unlisted = vec![int(0, Eq, *family)?];
+        for (_, protocol) in ALLOWED_PROTOCOLS {
+            unlisted.push(int(2, Ne, *protocol)?);
+        }
+        rules.push(SeccompRule::new(unlisted)?);
+        for kind in [libc::SOCK_SEQPACKET as u64, libc::SOCK_DCCP as u64] {
+            rules.push(SeccompRule::new(vec![int(0, Eq, *family)?, int(1, MaskedEq(TYPE), kind)?])?);
+        }
+    }
+    Ok(rules)
 }
 
 /// A condition on the low 32 bits of an argument: the kernel ignores the upper half of these, so a comparison of 64 bits
@@ -131,7 +186,7 @@ fn int(
 mod tests {
     //! The tables agree with each other; that the kernel does what they say is shown by `tests/jailer/filter.rs`.
 
-    use super::table::{ALLOWED, ALLOWED_LEGACY, DENIED};
+    use super::table::{ALLOWED, ALLOWED_LEGACY, ATTRIBUTES, DENIED, DENIED_BITS, MODES};
     use super::{Allow, Filter};
     use std::collections::BTreeSet;
 
@@ -144,17 +199,30 @@ mod tests {
                 assert!(seen.insert(*call), "call {call} ({reason}) is named twice");
             }
         }
-        for partly in [libc::SYS_clone, libc::SYS_ioctl, libc::SYS_personality, libc::SYS_socket] {
+        let partly =
+            MODES.iter().map(|(call, ..)| *call).chain(DENIED_BITS.iter().map(|(_, call, ..)| *call));
+        let others = [
+            libc::SYS_clone,
+            libc::SYS_ioctl,
+            libc::SYS_personality,
+            libc::SYS_socket,
+            libc::SYS_shmget,
+            libc::SYS_prlimit64,
+        ];
+        for partly in partly.chain(others).chain(ATTRIBUTES.iter().copied()) {
             assert!(seen.contains(&partly), "a rule on arguments needs its call in the allow-list");
         }
-        assert!(!seen.contains(&libc::SYS_clone3), "its flags are in memory, where no filter can look");
+        for hidden in [libc::SYS_clone3, libc::SYS_openat2] {
+            assert!(!seen.contains(&hidden), "its flags are in memory, where no filter can look");
+        }
     }
 
     #[test]
     fn the_filters_fit_into_the_kernel() {
         const BPF_MAXINSNS: usize = 4096;
-        for (subprocess, internet) in [(true, true), (false, false)] {
-            let Filter(programs) = Filter::build(Allow { subprocess, internet }).unwrap();
+        for all in [true, false] {
+            let allow = Allow { subprocess: all, internet: all, attributes: all };
+            let Filter(programs) = Filter::build(allow).unwrap();
             assert!(programs.iter().all(|program| (1..=BPF_MAXINSNS).contains(&program.len())));
         }
     }

@@ -1,7 +1,10 @@
 //! The system call filter as data: what programs may ask of the kernel, each group with its reason. No behaviour in here.
 //!
 //! A call in no table is answered `ENOSYS`. That includes, on purpose, what is new: a call that nobody has looked at is
-//! not given away. `clone3` is absent because its flags cannot be inspected; the C library falls back to `clone`.
+//! not given away. Absent on purpose, and programs fall back to the older way:
+//! - `clone3` and `openat2`, whose flags are in memory, where a filter cannot look: `clone`, `openat`;
+//! - `memfd_create`, whose memory belongs to no process and so is found by no sum over processes: `/dev/shm`;
+//! - `io_setup` and its family, of which one program could use up the whole host's number (`fs.aio-max-nr`): threads.
 
 /// A reason and the calls it is for.
 type Group = (&'static str, &'static [i64]);
@@ -23,7 +26,7 @@ pub(super) const ALLOWED: &[Group] = &[
         libc::SYS_dup, libc::SYS_dup3, libc::SYS_fcntl, libc::SYS_flock, libc::SYS_ioctl,
     ]),
     ("opening and looking at files; which ones is decided by the file system", &[
-        libc::SYS_openat, libc::SYS_openat2, libc::SYS_newfstatat, libc::SYS_fstat, libc::SYS_statx,
+        libc::SYS_openat, libc::SYS_newfstatat, libc::SYS_fstat, libc::SYS_statx,
         libc::SYS_statfs, libc::SYS_fstatfs, libc::SYS_faccessat, libc::SYS_faccessat2, libc::SYS_readlinkat,
         libc::SYS_getdents64, libc::SYS_getcwd, libc::SYS_chdir, libc::SYS_fchdir, libc::SYS_getxattr,
         libc::SYS_lgetxattr, libc::SYS_fgetxattr, libc::SYS_listxattr, libc::SYS_llistxattr,
@@ -42,8 +45,8 @@ pub(super) const ALLOWED: &[Group] = &[
     ("memory", &[
         libc::SYS_brk, libc::SYS_mmap, libc::SYS_munmap, libc::SYS_mremap, libc::SYS_mprotect,
         libc::SYS_madvise, libc::SYS_mincore, libc::SYS_mlock, libc::SYS_mlock2, libc::SYS_munlock,
-        libc::SYS_mlockall, libc::SYS_munlockall, libc::SYS_membarrier, libc::SYS_memfd_create,
-        libc::SYS_get_mempolicy, libc::SYS_pkey_alloc, libc::SYS_pkey_free, libc::SYS_pkey_mprotect,
+        libc::SYS_mlockall, libc::SYS_munlockall, libc::SYS_membarrier, libc::SYS_get_mempolicy,
+        libc::SYS_pkey_alloc, libc::SYS_pkey_free, libc::SYS_pkey_mprotect,
     ]),
     ("processes and threads; clone without new namespaces", &[
         libc::SYS_clone, libc::SYS_execve, libc::SYS_execveat, libc::SYS_exit, libc::SYS_exit_group,
@@ -57,7 +60,7 @@ pub(super) const ALLOWED: &[Group] = &[
         libc::SYS_getpgid, libc::SYS_setpgid, libc::SYS_getsid, libc::SYS_setsid, libc::SYS_capget,
         libc::SYS_uname, libc::SYS_sysinfo, libc::SYS_getcpu, libc::SYS_times, libc::SYS_getrusage,
     ]),
-    ("own limits and scheduling; the kernel lets nobody without capabilities raise them", &[
+    ("own limits and scheduling (of others limits are only told); the kernel lets nobody without capabilities raise them", &[
         libc::SYS_getrlimit, libc::SYS_setrlimit, libc::SYS_prlimit64, libc::SYS_getpriority,
         libc::SYS_setpriority, libc::SYS_sched_yield, libc::SYS_sched_getaffinity,
         libc::SYS_sched_setaffinity, libc::SYS_sched_getparam, libc::SYS_sched_setparam,
@@ -75,10 +78,6 @@ pub(super) const ALLOWED: &[Group] = &[
         libc::SYS_futex, libc::SYS_ppoll, libc::SYS_pselect6, libc::SYS_epoll_create1, libc::SYS_epoll_ctl,
         libc::SYS_epoll_pwait, libc::SYS_epoll_pwait2, libc::SYS_eventfd2, libc::SYS_pipe2,
         libc::SYS_inotify_init1, libc::SYS_inotify_add_watch, libc::SYS_inotify_rm_watch,
-    ]),
-    ("asynchronous file access of the old kind, which databases use; io_uring is not given", &[
-        libc::SYS_io_setup, libc::SYS_io_destroy, libc::SYS_io_submit, libc::SYS_io_cancel,
-        libc::SYS_io_getevents,
     ]),
     ("time, read only, and timers", &[
         libc::SYS_clock_gettime, libc::SYS_clock_getres, libc::SYS_clock_nanosleep, libc::SYS_nanosleep,
@@ -185,6 +184,60 @@ pub(super) const DENIED_IOCTLS: &[Value] = &[
 /// Not named by the libc crate on every target.
 const TIOCLINUX: u64 = 0x541C;
 
+/// A reason, a call, one of its arguments, and bits there with which it is refused.
+#[rustfmt::skip]
+pub(super) const DENIED_BITS: &[(&str, i64, u8, u64)] = &[
+    ("takes the huge pages that a database of the host reserved, and counts as memory of no process",
+        libc::SYS_mmap, 3, libc::MAP_HUGETLB as u64),
+];
+
+/// Bits of a file's mode that are refused.
+pub(super) const DENIED_MODES: &[Value] = &[
+    (
+        "in a granted directory this is a program that runs as its owner, by whomever it is started outside",
+        libc::S_ISUID as u64,
+    ),
+    ("the same for its group", libc::S_ISGID as u64),
+];
+
+/// Calls that set a mode: the mode's argument, and the flags' where the mode counts only with one of [`CREATING`].
+pub(super) const MODES: &[(i64, u8, Option<u8>)] = &[
+    (libc::SYS_fchmod, 1, None),
+    (libc::SYS_fchmodat, 2, None),
+    (libc::SYS_mknodat, 2, None),
+    (libc::SYS_openat, 3, Some(2)),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_chmod, 1, None),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_creat, 1, None),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_mknod, 1, None),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_open, 2, Some(1)),
+];
+
+/// Calls that change what is told about a file. Where no mounts of the program's own decide about files, rules by path do,
+/// and the kernel asks those for none of these: the owner could change any file of the host.
+#[rustfmt::skip]
+pub(super) const ATTRIBUTES: &[i64] = &[
+    libc::SYS_fchmod, libc::SYS_fchmodat, libc::SYS_fchown, libc::SYS_fchownat, libc::SYS_utimensat,
+    libc::SYS_setxattr, libc::SYS_lsetxattr, libc::SYS_fsetxattr, libc::SYS_removexattr,
+    libc::SYS_lremovexattr, libc::SYS_fremovexattr,
+    #[cfg(target_arch = "x86_64")] libc::SYS_chmod,
+    #[cfg(target_arch = "x86_64")] libc::SYS_chown,
+    #[cfg(target_arch = "x86_64")] libc::SYS_lchown,
+    #[cfg(target_arch = "x86_64")] libc::SYS_utime,
+    #[cfg(target_arch = "x86_64")] libc::SYS_utimes,
+    #[cfg(target_arch = "x86_64")] libc::SYS_futimesat,
+];
+
+/// Flags that make a file.
+pub(super) const CREATING: &[u64] = &[libc::O_CREAT as u64, (libc::O_TMPFILE & !libc::O_DIRECTORY) as u64];
+
+/// Bytes of the largest shared memory of System V: enough for what a database locks its directory with. It belongs to no
+/// process, so that no sum over processes finds it; a namespace has at most 4,096 of them.
+pub(super) const LARGEST_SEGMENT: u64 = 64 * 1024;
+
 /// The families of which sockets can be made.
 pub(super) const ALLOWED_FAMILIES: &[Value] = &[
     ("pairs within a program, and granted sockets", libc::AF_UNIX as u64),
@@ -195,6 +248,10 @@ pub(super) const ALLOWED_FAMILIES: &[Value] = &[
 
 /// Those that leave the host.
 pub(super) const INTERNET_FAMILIES: &[u64] = &[libc::AF_INET as u64, libc::AF_INET6 as u64];
+
+/// Their protocols.
+pub(super) const ALLOWED_PROTOCOLS: &[Value] =
+    &[("the usual one of the type", 0), ("TCP", libc::IPPROTO_TCP as u64), ("UDP", libc::IPPROTO_UDP as u64)];
 
 /// What `personality` may be called with: others switch protections off.
 pub(super) const ALLOWED_PERSONALITIES: &[Value] =

@@ -67,7 +67,7 @@ fn resource_limits_are_set() {
     assert_eq!(row("Max cpu time"), "7 12");
     assert_eq!(row("Max open files"), "64 64");
     assert_eq!(row("Max file size"), "1048576 1048576");
-    assert_eq!(row("Max core file size"), "0 0");
+    assert_eq!(row("Max core file size"), "1 1");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test and its helpers may panic")]
 
+mod attacks;
 mod containment;
 mod endings;
 mod filter;

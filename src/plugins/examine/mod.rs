@@ -11,7 +11,7 @@ mod libraries;
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ fn look_at_grants(manifest: &Manifest, data_dir: &Path) -> Examination {
     let granted = [("read", &manifest.capabilities.read), ("write", &manifest.capabilities.write)];
     for (key, paths) in granted {
         for (n, path) in paths.iter().enumerate().filter(|(_, path)| !path.starts_with(WORKDIR)) {
-            match look_at(Path::new(path), data_dir) {
+            match view::place(Path::new(path), data_dir) {
                 Ok(real) if real == Path::new(path) => {}
                 Ok(real) => drop(found.elsewhere.insert(path.clone(), real.to_string_lossy().into_owned())),
                 Err(message) => found.problems.add(format!("capabilities.{key}[{n}]"), message),
@@ -62,25 +62,6 @@ fn look_at_grants(manifest: &Manifest, data_dir: &Path) -> Examination {
     }
     found.problems.0.extend(Capacity::read().exceeded_by(&manifest.limits).0);
     found
-}
-
-/// Where a granted path really leads.
-fn look_at(path: &Path, data_dir: &Path) -> Result<PathBuf, String> {
-    let shown = path.display();
-    let real = path.canonicalize().map_err(|error| match error.kind() {
-        ErrorKind::NotFound => format!("{shown} does not exist on this node: make it first, or correct it"),
-        _ => format!("{shown} cannot be looked at: {error}"),
-    })?;
-    if real.starts_with(data_dir) {
-        return Err(format!("{shown} belongs to FlexCore's own data: grant a directory outside of data_dir"));
-    }
-    if data_dir.starts_with(&real) {
-        return Err(format!(
-            "{shown} holds FlexCore's own data ({}): grant the directories beside it, or move data_dir",
-            data_dir.display()
-        ));
-    }
-    Ok(real)
 }
 
 /// A field of the manifest and what is wrong with it.
@@ -149,7 +130,7 @@ async fn try_out(host: &Host, manifest: &Manifest, located: Located) -> Result<(
         stderr: nowhere().map_err(io)?,
         limits: manifest.limits.clone(),
         jail: Some(Jail {
-            view: view::of(manifest, Path::new(&located.path), located.environment.as_deref())?,
+            view: view::of(host, manifest, Path::new(&located.path), located.environment.as_deref())?,
             files: Vec::new(),
             subprocess: manifest.capabilities.subprocess,
             result: None,
