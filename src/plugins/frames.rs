@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::limits::{MAX_FRAME, MAX_NESTING};
+use super::limits::{MAX_FRAME, MAX_NESTING, MAX_STATE_BYTES};
 
 /// The version of the protocol that this host speaks.
 pub const PROTOCOL: u64 = 1;
@@ -14,35 +14,28 @@ pub const PROTOCOL: u64 = 1;
 const LENGTH: usize = 4;
 
 /// What a plugin says.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Said {
     /// The first message.
     Hello {
         /// The protocol's version.
         protocol: u64,
     },
-    /// One record.
+    /// One record; its content is checked, not kept.
     Record {
         /// Its stream.
         stream: String,
-        /// Its content; counted, not kept.
-        #[serde(rename = "record")]
-        _record: serde::de::IgnoredAny,
     },
     /// How far it is.
     Progress {
         /// Records done in all, when it counts them itself.
-        #[serde(default)]
         records: Option<u64>,
         /// For people.
-        #[serde(default)]
         message: Option<String>,
     },
     /// A line for the log.
     Log {
         /// Such as `info`.
-        #[serde(default)]
         level: Option<String>,
         /// The line.
         message: String,
@@ -57,7 +50,6 @@ pub enum Said {
     /// Its last word: success.
     Result {
         /// An object, or nothing.
-        #[serde(default)]
         result: Value,
     },
     /// Its last word: failure.
@@ -162,19 +154,103 @@ impl FrameReader {
     }
 }
 
+/// Two passes, first over the type and then over that type's fields. An enum that serde tells apart by its tag would
+/// build everything in the map before it knows the type: dozens of bytes for each that came.
 fn decode(body: &[u8]) -> Result<Said, FrameError> {
+    // serde would take a list of the fields' values, too
+    if !matches!(body.first(), Some(0x80..=0x8f | 0xde | 0xdf)) {
+        return Err(FrameError::Malformed("it is not a MessagePack map"));
+    }
+    let wire::Type { kind } = read(body)?;
+    Ok(match kind.as_str() {
+        "hello" => read::<wire::Hello>(body).map(|m| Said::Hello { protocol: m.protocol })?,
+        "record" => read::<wire::Record>(body).map(|m| Said::Record { stream: m.stream })?,
+        "progress" => {
+            read::<wire::Progress>(body).map(|m| Said::Progress { records: m.records, message: m.message })?
+        }
+        "log" => read::<wire::Log>(body).map(|m| Said::Log { level: m.level, message: m.message })?,
+        "call" => read::<wire::Call>(body).map(|m| Said::Call { id: m.id, api: m.api })?,
+        "result" if body.len() > MAX_STATE_BYTES => {
+            return Err(FrameError::Malformed("its result is larger than what is recorded, 2 MiB"));
+        }
+        "result" => read::<wire::Result>(body).map(|m| Said::Result { result: m.result })?,
+        "error" => read::<wire::Error>(body).map(|m| Said::Error { message: m.message })?,
+        _ => return Err(UNKNOWN),
+    })
+}
+
+const UNKNOWN: FrameError = FrameError::Malformed("unknown type, or a field is missing or of the wrong kind");
+
+fn read<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, FrameError> {
     let mut decoder = rmp_serde::Deserializer::new(std::io::Cursor::new(body));
     decoder.set_max_depth(MAX_NESTING);
     // the decoder's own text may quote values
-    let message = Said::deserialize(&mut decoder).map_err(|error| {
-        FrameError::Malformed(match error {
-            rmp_serde::decode::Error::DepthLimitExceeded => "its values are nested too deeply",
-            rmp_serde::decode::Error::Syntax(_) => "unknown type, or a field is missing or of the wrong kind",
-            _ => "it is not a MessagePack map",
-        })
+    let message = T::deserialize(&mut decoder).map_err(|error| match error {
+        rmp_serde::decode::Error::DepthLimitExceeded => {
+            FrameError::Malformed("its values are nested too deeply")
+        }
+        rmp_serde::decode::Error::Syntax(_) => UNKNOWN,
+        _ => FrameError::Malformed("it is not whole or not MessagePack"),
     })?;
     let used = usize::try_from(decoder.get_ref().position()).unwrap_or(usize::MAX);
     if used == body.len() { Ok(message) } else { Err(FrameError::Malformed("bytes follow its map")) }
+}
+
+/// The fields of each message, as they stand in a frame.
+mod wire {
+    use serde::Deserialize;
+    use serde::de::IgnoredAny;
+    use serde_json::Value;
+
+    #[derive(Deserialize)]
+    pub(super) struct Type {
+        #[serde(rename = "type")]
+        pub kind: String,
+    }
+
+    #[derive(Deserialize)]
+    pub(super) struct Hello {
+        pub protocol: u64,
+    }
+
+    #[derive(Deserialize)]
+    pub(super) struct Record {
+        pub stream: String,
+        #[serde(rename = "record")]
+        _record: IgnoredAny,
+    }
+
+    #[derive(Deserialize)]
+    pub(super) struct Progress {
+        #[serde(default)]
+        pub records: Option<u64>,
+        #[serde(default)]
+        pub message: Option<String>,
+    }
+
+    #[derive(Deserialize)]
+    pub(super) struct Log {
+        #[serde(default)]
+        pub level: Option<String>,
+        pub message: String,
+    }
+
+    #[derive(Deserialize)]
+    pub(super) struct Call {
+        pub id: u64,
+        pub api: String,
+    }
+
+    #[derive(Deserialize)]
+    pub(super) struct Result {
+        #[serde(default)]
+        pub result: Value,
+    }
+
+    #[derive(Deserialize)]
+    pub(super) struct Error {
+        pub message: String,
+    }
 }
 
 #[cfg(test)]
@@ -212,7 +288,7 @@ mod tests {
         ];
         let said = read(&bytes.concat()).unwrap();
         assert_eq!(said[0], Said::Hello { protocol: 1 });
-        assert!(matches!(&said[1], Said::Record { stream, .. } if stream == "s"));
+        assert!(matches!(&said[1], Said::Record { stream } if stream == "s"));
         assert_eq!(said[2], Said::Progress { records: None, message: None });
         assert_eq!(said[3], Said::Call { id: 7, api: "bookmarks.read".into() });
         assert_eq!(said[4], Said::Result { result: json!({"rows": 3}) });
@@ -227,9 +303,15 @@ mod tests {
 
     #[test]
     fn what_is_no_message_is_refused() {
-        for bad in
-            [json!({"type": "shout"}), json!({"type": "log"}), json!([1, 2]), json!({"type": 1}), json!({})]
-        {
+        for bad in [
+            json!({"type": "shout"}),
+            json!({"type": "log"}),
+            json!([1, 2]),
+            json!({"type": 1}),
+            json!({}),
+            json!(["progress"]),
+            json!({"type": "record", "stream": "s"}),
+        ] {
             assert!(matches!(read(&frame(&bad)), Err(FrameError::Malformed(_))), "{bad}");
         }
         assert!(matches!(read(&[0, 0, 0, 1, 0xc1]), Err(FrameError::Malformed(_))));
@@ -255,6 +337,15 @@ mod tests {
         };
         assert!(read(&nested(16)).is_ok());
         assert!(matches!(read(&nested(100_000)), Err(FrameError::Malformed(_))));
+    }
+
+    #[test]
+    fn a_result_has_a_bound() {
+        let of = |bytes: usize| frame(&json!({"type": "result", "result": {"x": "y".repeat(bytes)}}));
+        assert!(read(&of(MAX_STATE_BYTES - 100)).is_ok());
+        assert!(
+            matches!(read(&of(MAX_STATE_BYTES)), Err(FrameError::Malformed(said)) if said.contains("larger"))
+        );
     }
 
     #[test]

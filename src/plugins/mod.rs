@@ -15,7 +15,7 @@ mod command;
 mod discover;
 mod environment;
 mod examine;
-mod frames;
+pub mod frames;
 mod host;
 pub mod launch;
 pub mod limits;

@@ -176,7 +176,7 @@ impl Talk<'_> {
     async fn hear(&mut self, said: Said) -> Option<TalkEnd> {
         match said {
             Said::Hello { .. } => return Some(TalkEnd::Broken("it said hello twice".to_owned())),
-            Said::Record { stream, .. } => {
+            Said::Record { stream } => {
                 self.tally.record(&stream);
                 self.progress.records.fetch_add(1, Ordering::Relaxed);
             }

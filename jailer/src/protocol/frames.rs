@@ -90,7 +90,11 @@ impl Frames {
             return Err(FrameError::TooLarge { bytes: length });
         }
         let Some(body) = rest.get(..length) else { return Ok(None) };
-        let message = rmp_serde::from_slice(body).map_err(|_| FrameError::Decode)?;
+        let mut unread = body;
+        let message = rmp_serde::from_read(&mut unread).map_err(|_| FrameError::Decode)?;
+        if !unread.is_empty() {
+            return Err(FrameError::Decode);
+        }
         self.bytes.drain(..PREFIX_BYTES + length);
         Ok(Some(message))
     }

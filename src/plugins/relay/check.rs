@@ -86,6 +86,10 @@ pub fn check(line: &[u8]) -> Result<Message<'_>, Fault> {
             (raw, false)
         }
     };
+    // serde would take a list of the fields' values, too
+    if !text.trim_start().starts_with('{') {
+        return Err(Fault::NoType);
+    }
     let kind = kind_of(&raw.kind.0).ok_or(Fault::NoType)?;
     let needs_stream = kind == Kind::Record || raw.kind.0.eq_ignore_ascii_case("SCHEMA");
     if needs_stream && raw.stream.0.is_empty() {
@@ -241,7 +245,9 @@ mod tests {
             Err(Fault::NotJson(_, None))
         ));
         assert!(matches!(kind(r#"{"type":"STATE"}{"type":"STATE"}"#), Err(Fault::NotJson(_, None))));
-        for no_type in ["1", "null", "[]", "{}", r#""text""#, r#"{"type":1}"#, r#"{"type":""}"#] {
+        for no_type in
+            ["1", "null", "[]", "{}", r#""text""#, r#"{"type":1}"#, r#"{"type":""}"#, r#"["RECORD","a"]"#]
+        {
             assert_eq!(kind(no_type), Err(Fault::NoType), "{no_type}");
         }
         assert_eq!(kind(r#"{"type":"RECORD","record":{}}"#), Err(Fault::NoStream));

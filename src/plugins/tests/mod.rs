@@ -1,5 +1,6 @@
 //! The plugin host with real programs under the real launcher.
 
+mod attacks;
 mod command;
 mod environment;
 mod faults;
