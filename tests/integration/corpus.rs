@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use flexcore_jailer::protocol::frames::encode;
-use flexcore_jailer::protocol::{Isolation, Limits, Order, PlacedFile, Policy, Shown};
+use flexcore_jailer::protocol::{Connection, Isolation, Limits, Order, PlacedFile, Policy, Shown};
 use serde_json::{Value, json};
 
 /// Set to write the seeds that are made here; otherwise they must be there already.
@@ -119,9 +119,12 @@ fn policy() -> Policy {
         stdin: true,
         limits: Limits { memory_bytes: Some(1 << 20), ..Limits::default() },
         subprocess: false,
+        internet: false,
         isolation: Isolation { namespaces: true, landlock: true, seccomp: true },
         view: vec![Shown { source: "/data/in".into(), target: "/data/in".into(), write: false }],
         files: vec![PlacedFile { path: "/tmp/config.json".into(), mode: 0o600, content: vec![0xff, 0] }],
+        cgroup: None,
         result: Some("/tmp/result.json".into()),
+        connect: vec![Connection { host: "db.internal".into(), port: 5432, address: [127, 1, 0, 1].into() }],
     }
 }

@@ -98,6 +98,12 @@ pub fn launcher_policy(bytes: &[u8]) -> bool {
                 assert!(text.starts_with('/') && !text.contains('\0'), "{text:?}");
                 assert!(text.split('/').all(|part| part != ".."), "{text:?}");
             }
+            for granted in &policy.connect {
+                assert!(
+                    !granted.host.is_empty() && !granted.host.contains(['\0', '\n', ' ', '\t']),
+                    "{granted:?}"
+                );
+            }
             assert!(policy.argv[0].starts_with('/'));
             assert!(policy.argv.iter().all(|argument| !argument.contains('\0')));
             for (name, value) in &policy.env {
@@ -108,7 +114,7 @@ pub fn launcher_policy(bytes: &[u8]) -> bool {
         Err(error) => {
             // values may be secrets: a refusal names places
             if let PolicyError::Nul { field } = &error {
-                let places = ["argv[", "env ", "workdir", "view ", "files", "result"];
+                let places = ["argv[", "env ", "workdir", "view ", "files", "result", "connect "];
                 assert!(places.iter().any(|place| field.starts_with(place)), "{field:?}");
             }
             assert!(!error.to_string().is_empty());
