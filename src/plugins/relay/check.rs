@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Error, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, Visitor};
 
 use crate::plugins::limits::EXCERPT_CHARS;
 
@@ -77,6 +77,11 @@ impl fmt::Display for Fault {
 /// The first thing that is wrong with it.
 pub fn check(line: &[u8]) -> Result<Message<'_>, Fault> {
     let text = str::from_utf8(line).map_err(|e| Fault::NotUtf8(e.valid_up_to() + 1))?;
+    // serde would take a list of the fields' values for an object
+    if !text.trim_start().starts_with('{') {
+        let parsed = serde_json::from_str::<IgnoredAny>(text);
+        return Err(parsed.map_or_else(|error| fault_of(text, &error), |_| Fault::NoType));
+    }
     let (raw, finite) = match serde_json::from_str::<Raw<'_>>(text) {
         Ok(raw) => (raw, true),
         Err(error) => {
@@ -86,10 +91,6 @@ pub fn check(line: &[u8]) -> Result<Message<'_>, Fault> {
             (raw, false)
         }
     };
-    // serde would take a list of the fields' values, too
-    if !text.trim_start().starts_with('{') {
-        return Err(Fault::NoType);
-    }
     let kind = kind_of(&raw.kind.0).ok_or(Fault::NoType)?;
     let needs_stream = kind == Kind::Record || raw.kind.0.eq_ignore_ascii_case("SCHEMA");
     if needs_stream && raw.stream.0.is_empty() {
