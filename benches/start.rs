@@ -82,7 +82,7 @@ async fn small_run(folder: &Path) -> Result<()> {
 
 /// One program: until it is executed, and until its end is known.
 async fn one_program(folder: &Path) -> Result<()> {
-    let launcher = Launcher::new(program("flexcore-jailer")?);
+    let launcher = Launcher::new(program("flexcore-jailer")?).with_spare();
     let [mut spawned, mut spawned_ended, mut launched, mut launched_ended] = [const { Vec::new() }; 4];
     for start in 0..=STARTS {
         let began = Instant::now();

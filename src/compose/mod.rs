@@ -250,7 +250,7 @@ async fn fit(
     let launcher = match findings.meet(requirement) {
         Ok(isolation) => {
             tracing::info!(%level, "plugins run in the sandbox");
-            launcher.with_isolation(isolation)
+            launcher.with_isolation(isolation).with_spare()
         }
         Err(why) => {
             tracing::error!(%level, required = %requirement.level, why, "no plugin will be started");

@@ -4,6 +4,7 @@ use super::cgroups::Groups;
 use super::error::LaunchError;
 use super::limits::{OVERDUE_WAIT, START_WAIT};
 use super::running::{self, Control, Reports, Running};
+use super::spare::{Process, Spare};
 use flexcore_jailer::PROGRAM_NAME;
 use flexcore_jailer::cgroup::CgroupSpec;
 use flexcore_jailer::protocol::frames::{encode, send_with_descriptors};
@@ -89,6 +90,7 @@ pub struct Launcher {
     isolation: Isolation,
     groups: Option<Arc<Groups>>,
     refusal: Option<Arc<str>>,
+    spare: Option<Arc<Spare>>,
 }
 
 /// A program outside of the jail: FlexCore's own, working for an operator.
@@ -107,6 +109,7 @@ impl Launcher {
             isolation,
             groups: None,
             refusal: None,
+            spare: None,
         }
     }
 
@@ -141,10 +144,25 @@ impl Launcher {
         Self { refusal: Some(why.into()), ..self }
     }
 
+    /// With one launcher process that is started ahead and waits for its order, so that a program's start does not wait for
+    /// the launcher's own.
+    #[must_use]
+    pub fn with_spare(self) -> Self {
+        let ahead = Self { spare: Some(Arc::default()), ..self };
+        ahead.start_ahead();
+        ahead
+    }
+
     /// Why no program is started in a jail, if none is.
     #[must_use]
     pub fn refusal(&self) -> Option<&str> {
         self.refusal.as_deref()
+    }
+
+    /// The process id of the launcher that waits, if one does.
+    #[cfg(test)]
+    pub(super) fn ahead(&self) -> Option<nix::unistd::Pid> {
+        self.spare.as_ref()?.pid()
     }
 
     /// With less patience for a launcher that does not answer a kill, for tests of it.
@@ -177,6 +195,7 @@ impl Launcher {
         });
         let failed = match answer.await {
             Ok(Some(Report::Started { pid })) => {
+                self.start_ahead();
                 let control = Control::new(socket, self.overdue);
                 return Ok(Running::new(pid, control, reports, jailer, started, cgroup));
             }
@@ -225,39 +244,59 @@ impl Launcher {
         (policy, stdin.into_iter().chain([stdout, stderr]).collect())
     }
 
-    /// Starts the launcher and sends it the beginning of the order with the descriptors; answers how much was sent.
+    /// Sends a launcher process the beginning of the order with the descriptors; answers how much was sent.
     fn connect(
         &self,
         order: &[u8],
         descriptors: &[OwnedFd],
     ) -> Result<(Child, UnixStream, usize), LaunchError> {
         let failed = |source| LaunchError::Launcher { path: self.jailer.to_path_buf(), source };
-        let (ours, theirs) = StdUnixStream::pair().map_err(failed)?;
-        ours.set_nonblocking(true).map_err(failed)?;
-        let jailer = self.spawn(theirs).map_err(failed)?;
         let borrowed: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
         // A fresh socket has room, so this does not wait.
-        let sent = send_with_descriptors(&ours, order, &borrowed).map_err(|_| LaunchError::Lost)?;
-        Ok((jailer, UnixStream::from_std(ours).map_err(failed)?, sent))
+        let send = |process: Process| {
+            let sent = send_with_descriptors(&process.socket, order, &borrowed).ok()?;
+            Some((process, sent))
+        };
+        let ahead = self.spare.as_ref().and_then(|spare| spare.take());
+        let sent = match ahead.and_then(send) {
+            Some(sent) => Some(sent),
+            // none was there, or it was killed while it waited
+            None => send(self.spawn().map_err(failed)?),
+        };
+        let (Process { child, socket }, sent) = sent.ok_or(LaunchError::Lost)?;
+        Ok((child, UnixStream::from_std(socket).map_err(failed)?, sent))
+    }
+
+    /// Starts the next launcher process beside whatever runs, if one is to be had ahead.
+    fn start_ahead(&self) {
+        if let Some(spare) = self.spare.clone().filter(|_| self.refusal.is_none()) {
+            let launcher = Self { spare: None, ..self.clone() };
+            // a start blocks for a millisecond; the handle is not awaited because a start that fails is tried, and
+            // told, when a program is to be started
+            drop(tokio::task::spawn_blocking(move || spare.fill(|| launcher.spawn())));
+        }
     }
 
     /// No `pre_exec`, user or directory here: with any of them the standard library would fork this many-threaded, large
     /// process instead of using `posix_spawn`. And no kill on drop: the launcher must outlive us to reap its tree.
-    fn spawn(&self, socket: StdUnixStream) -> io::Result<Child> {
+    fn spawn(&self) -> io::Result<Process> {
+        let (socket, theirs) = StdUnixStream::pair()?;
+        socket.set_nonblocking(true)?;
         // Standard output because it is passed on without a pre_exec; the launcher writes nothing to it, and its program
         // has another.
         let presence = match &self.presence {
             Some(file) => Stdio::from(file.try_clone()?),
             None => Stdio::null(),
         };
-        Command::new(self.jailer.as_path())
+        let child = Command::new(self.jailer.as_path())
             .arg0(PROGRAM_NAME)
             .env_clear()
-            .stdin(Stdio::from(OwnedFd::from(socket)))
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(presence)
             .stderr(Stdio::null())
             .process_group(0)
-            .spawn()
+            .spawn()?;
+        Ok(Process { child, socket })
     }
 }
 

@@ -11,6 +11,7 @@ pub mod level;
 pub mod limits;
 pub mod programs;
 mod running;
+mod spare;
 
 pub use error::LaunchError;
 pub use launcher::{Connection, Isolation, Jail, Launcher, PlacedFile, Program, ProgramLimits, Shown};

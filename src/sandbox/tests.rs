@@ -120,6 +120,28 @@ async fn a_program_runs_to_its_end() {
 }
 
 #[tokio::test]
+async fn a_launcher_waits_ahead_and_its_loss_is_no_failure() {
+    let mut test = Test::new();
+    test.launcher = test.launcher.with_spare();
+    for killed in [false, true, false] {
+        until("a launcher that waits", || test.launcher.ahead().is_some()).await;
+        let ahead = test.launcher.ahead().unwrap();
+        if killed {
+            kill(ahead, Signal::SIGKILL).unwrap();
+            until("its end", || !alive(ahead)).await;
+        }
+        let (mut running, _output) = test.start("exec sleep 600").await;
+        assert_eq!(launcher_of(&running) == ahead, !killed);
+        running.kill();
+        ended(&mut running).await;
+    }
+    until("a launcher that waits", || test.launcher.ahead().is_some()).await;
+    let ahead = test.launcher.ahead().unwrap();
+    drop(test);
+    until("its end with the daemon's handle", || !alive(ahead)).await;
+}
+
+#[tokio::test]
 async fn an_order_larger_than_the_sockets_buffer_arrives() {
     let test = Test::new();
     let (mut program, mut output) = test.program(&["/bin/sh", "-c", "echo ${#A} ${#Z}"]);
