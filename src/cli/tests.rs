@@ -305,3 +305,14 @@ fn a_closed_output_ends_quietly() {
     terminal.failure(&failure);
     assert_eq!(output.err(), "");
 }
+
+#[test]
+fn the_systemd_unit_starts_a_node_with_flags_that_there_are() {
+    let unit = include_str!("../../deploy/systemd/flexcore.service");
+    let start = unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).expect("a command");
+    let cli = Cli::try_parse_from(start.split_whitespace()).expect("it can be typed");
+    let Command::Serve(serve) = cli.command else { panic!("not serve: {start}") };
+    assert_eq!(serve.config.config.as_deref(), Some(std::path::Path::new("/etc/flexcore/flexcore.yaml")));
+    assert_eq!(serve.config.data_dir.as_deref(), Some("/var/lib/flexcore"));
+    assert!(Cli::try_parse_from(start.replace("--data-dir", "--data").split_whitespace()).is_err());
+}

@@ -4,6 +4,7 @@
 //! Nothing here runs the product; whoever breaks a rule reads here which one and why.
 #![cfg(test)]
 
+mod deployment;
 mod links;
 mod migrations;
 mod repository;
