@@ -18,6 +18,7 @@ use std::path::PathBuf;
 use flexcore_actors::domain::audit::*;
 use flexcore_actors::domain::codec::{Encoded, EventSet};
 use flexcore_actors::domain::execution::*;
+use flexcore_actors::domain::external::*;
 use flexcore_actors::domain::ids::{CorrelationId, ExecutionId, Incarnation, Name};
 use flexcore_actors::domain::outcome::*;
 use flexcore_actors::domain::pipeline::*;
@@ -34,7 +35,8 @@ fn file(kind: &str, schema: u16, extension: &str) -> PathBuf {
 
 /// All event types with the schema version that is written today, which every version before led to.
 fn kinds() -> Vec<(&'static str, u16)> {
-    [PipelineEvent::KINDS, ExecutionEvent::KINDS, PluginEvent::KINDS, AuditEvent::KINDS].concat()
+    [PipelineEvent::KINDS, ExecutionEvent::KINDS, PluginEvent::KINDS, ExternalEvent::KINDS, AuditEvent::KINDS]
+        .concat()
 }
 
 /// Reads a payload with whichever set knows its type, and gives it as it would be written today.
@@ -44,6 +46,8 @@ fn read(kind: &str, schema: u16, payload: &[u8]) -> Encoded {
         PipelineEvent::decode(kind, schema, payload).unwrap().encode()
     } else if knows(ExecutionEvent::KINDS) {
         ExecutionEvent::decode(kind, schema, payload).unwrap().encode()
+    } else if knows(ExternalEvent::KINDS) {
+        ExternalEvent::decode(kind, schema, payload).unwrap().encode()
     } else if knows(AuditEvent::KINDS) {
         AuditEvent::decode(kind, schema, payload).unwrap().encode()
     } else {
@@ -135,6 +139,7 @@ fn report() -> AttemptReport {
         usage: usage(),
         network: None,
         sandbox: None,
+        denials: Vec::new(),
     };
     AttemptReport {
         programs: vec![program],
@@ -190,8 +195,15 @@ fn samples() -> Vec<Encoded> {
     let mut samples: Vec<Encoded> = pipeline_samples().iter().map(EventSet::encode).collect();
     samples.extend(execution_samples().iter().map(EventSet::encode));
     samples.extend(plugin_samples().iter().map(EventSet::encode));
+    samples.extend(external_samples().iter().map(EventSet::encode));
     samples.extend(audit_samples().iter().map(EventSet::encode));
     samples
+}
+
+fn external_samples() -> Vec<ExternalEvent> {
+    let by = Publisher { execution: execution(), step: name("load"), attempt: 2, plugin: name("notify") };
+    let data = json!({"orders": 7, "of": null});
+    vec![EventPublished { kind: "orders.loaded".to_owned(), data, by }.into()]
 }
 
 fn audit_samples() -> Vec<AuditEvent> {

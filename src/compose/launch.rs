@@ -120,6 +120,7 @@ fn of_launcher(ended: sandbox::Ended, traffic: Traffic) -> Ended {
         survivors: ended.survivors.len(),
         result: ended.result.map(Arc::new),
         network: network::used(traffic),
+        denials: Vec::new(),
         sandbox: None,
     }
 }

@@ -165,7 +165,8 @@ pub(super) mod tests {
                     cause: None,
                     usage,
                     network: None,
-                    sandbox: None
+                    sandbox: None,
+                    denials: Vec::new(),
                 };
                 2
             ],

@@ -61,6 +61,7 @@ impl PluginHost for Host {
                 usage,
                 network: None,
                 sandbox: None,
+                denials: Vec::new(),
             };
             let result = json!({"operation": first.operation, "parameters": first.parameters});
             let report = AttemptReport { programs: vec![program], result, ..AttemptReport::default() };

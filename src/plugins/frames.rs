@@ -4,9 +4,9 @@
 //! and what is no known message is an error. Unknown fields are ignored.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::limits::{MAX_FRAME, MAX_NESTING, MAX_STATE_BYTES};
+use super::limits::{MAX_CALL_BYTES, MAX_FRAME, MAX_NESTING, MAX_STATE_BYTES};
 
 /// The version of the protocol that this host speaks.
 pub const PROTOCOL: u64 = 1;
@@ -46,6 +46,8 @@ pub enum Said {
         id: u64,
         /// What it asks for.
         api: String,
+        /// The arguments; absent when they are larger than a call's may be.
+        arguments: Option<Value>,
     },
     /// Its last word: success.
     Result {
@@ -76,6 +78,13 @@ pub enum Says<'a> {
     },
     /// Please end.
     Cancel {},
+    /// The answer to a call.
+    Result {
+        /// Of the call.
+        id: u64,
+        /// What it gave.
+        result: &'a Value,
+    },
     /// The answer to a call that was refused.
     Error {
         /// Of the call.
@@ -169,7 +178,15 @@ fn decode(body: &[u8]) -> Result<Said, FrameError> {
             read::<wire::Progress>(body).map(|m| Said::Progress { records: m.records, message: m.message })?
         }
         "log" => read::<wire::Log>(body).map(|m| Said::Log { level: m.level, message: m.message })?,
-        "call" => read::<wire::Call>(body).map(|m| Said::Call { id: m.id, api: m.api })?,
+        // it can still be answered, but nothing is built from it
+        "call" if body.len() > MAX_CALL_BYTES => {
+            read::<wire::CallHead>(body).map(|m| Said::Call { id: m.id, api: m.api, arguments: None })?
+        }
+        "call" => read::<wire::Call>(body).map(|m| Said::Call {
+            id: m.id,
+            api: m.api,
+            arguments: Some(if m.arguments.is_null() { Value::Object(Map::new()) } else { m.arguments }),
+        })?,
         "result" if body.len() > MAX_STATE_BYTES => {
             return Err(FrameError::Malformed("its result is larger than what is recorded, 2 MiB"));
         }
@@ -236,9 +253,17 @@ mod wire {
     }
 
     #[derive(Deserialize)]
+    pub(super) struct CallHead {
+        pub id: u64,
+        pub api: String,
+    }
+
+    #[derive(Deserialize)]
     pub(super) struct Call {
         pub id: u64,
         pub api: String,
+        #[serde(default)]
+        pub arguments: Value,
     }
 
     #[derive(Deserialize)]
@@ -290,7 +315,7 @@ mod tests {
         assert_eq!(said[0], Said::Hello { protocol: 1 });
         assert!(matches!(&said[1], Said::Record { stream } if stream == "s"));
         assert_eq!(said[2], Said::Progress { records: None, message: None });
-        assert_eq!(said[3], Said::Call { id: 7, api: "bookmarks.read".into() });
+        assert_eq!(said[3], Said::Call { id: 7, api: "bookmarks.read".into(), arguments: Some(json!({})) });
         assert_eq!(said[4], Said::Result { result: json!({"rows": 3}) });
     }
 
@@ -349,6 +374,19 @@ mod tests {
     }
 
     #[test]
+    fn a_call_that_is_too_large_is_heard_without_its_arguments() {
+        let of = |bytes: usize| {
+            frame(&json!({"type": "call", "id": 1, "api": "a", "arguments": {"x": "y".repeat(bytes)}}))
+        };
+        let arguments = |bytes| match read(&of(bytes)).unwrap().remove(0) {
+            Said::Call { arguments, .. } => arguments,
+            other => panic!("{other:?}"),
+        };
+        assert!(arguments(MAX_CALL_BYTES - 100).is_some());
+        assert_eq!(arguments(MAX_CALL_BYTES), None);
+    }
+
+    #[test]
     fn half_a_frame_is_told() {
         let whole = frame(&json!({"type": "progress"}));
         for cut in 1..whole.len() {
@@ -369,8 +407,9 @@ mod tests {
             },
             Says::Cancel {},
             Says::Error { id: 1, message: "not granted" },
+            Says::Result { id: 1, result: &parameters },
         ];
-        for (says, kind) in says.iter().zip(["execute", "cancel", "error"]) {
+        for (says, kind) in says.iter().zip(["execute", "cancel", "error", "result"]) {
             let bytes = encode(says).unwrap();
             let body: Value = rmp_serde::from_slice(&bytes[4..]).unwrap();
             assert_eq!(body["type"], json!(kind));

@@ -205,6 +205,7 @@ fn not_started(spec: &PipeSpec, cause: Option<Cause>) -> AttemptEnd {
         usage: Usage::default(),
         network: None,
         sandbox: None,
+        denials: Vec::new(),
     };
     let programs = spec.programs.iter().map(|p| report(&p.manifest.name)).collect();
     AttemptEnd { cause: cause.clone(), report: AttemptReport { programs, ..AttemptReport::default() } }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flexcore_actors::domain::outcome::{NetworkUse, SandboxUsed, Usage};
+use flexcore_actors::domain::outcome::{Denial, NetworkUse, SandboxUsed, Usage};
 use flexcore_actors::domain::plugin::Limits;
 use flexcore_actors::ports::BoxFuture;
 
@@ -135,6 +135,8 @@ pub struct Ended {
     pub result: Option<Arc<File>>,
     /// What it did with the network, if it did anything.
     pub network: Option<NetworkUse>,
+    /// What it was denied beside that.
+    pub denials: Vec<Denial>,
     /// How it was isolated; absent for a helper outside of the jail.
     pub sandbox: Option<SandboxUsed>,
 }

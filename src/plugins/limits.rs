@@ -47,6 +47,13 @@ pub const DISCOVER_TIMEOUT: Duration = Duration::from_secs(300);
 pub const MAX_FRAME: usize = 16 << 20;
 /// The deepest nesting of a frame's values.
 pub const MAX_NESTING: usize = 64;
+/// The largest call, with its arguments: as much as a request over HTTP.
+pub const MAX_CALL_BYTES: usize = 1 << 20;
+/// The least time between the calls of a program, which are carried out one after the other: what one that calls all
+/// the time costs everyone is bounded.
+pub const CALL_INTERVAL: Duration = Duration::from_millis(10);
+/// Characters of the name of a call that was denied.
+pub const CALL_CHARS: usize = EXCERPT_CHARS;
 /// How long a program has to say hello.
 pub const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 

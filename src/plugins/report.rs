@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use flexcore_actors::domain::outcome::{
-    AttemptReport, Cause, NetworkUse, ProgramReport, StreamCounts, Unreached, Usage, Waits,
+    AttemptReport, Cause, Denial, Denied, NetworkUse, ProgramReport, StreamCounts, Unreached, Usage, Waits,
 };
 use flexcore_actors::ports::plugin_host::AttemptEnd;
 use serde_json::Value;
@@ -69,7 +69,6 @@ pub fn remark_on(tally: &Tally, log: &ProgramLog) {
 /// Says in a program's log which hosts it did not reach, and why.
 pub fn remark_on_network(network: Option<&NetworkUse>, log: &ProgramLog) {
     let Some(network) = network else { return };
-    let times = |n: u64| if n == 1 { String::new() } else { format!(" ({n} times)") };
     let host = |one: &Unreached| match one.port {
         Some(port) if one.host.contains(':') => format!("[{}]:{port}", one.host),
         Some(port) => format!("{}:{port}", one.host),
@@ -80,21 +79,34 @@ pub fn remark_on_network(network: Option<&NetworkUse>, log: &ProgramLog) {
         log.remark(format!(
             "it was denied {}{}: {}; {cure}",
             host(denial),
-            times(denial.times),
+            often(denial.times),
             denial.reason
         ));
     }
     for failure in &network.failures {
-        log.remark(format!("it did not reach {}{}: {}", host(failure), times(failure.times), failure.reason));
+        log.remark(format!("it did not reach {}{}: {}", host(failure), often(failure.times), failure.reason));
     }
     if network.unlisted > 0 {
         log.remark(format!("{} more connections were denied or failed", network.unlisted));
     }
 }
 
-/// The same of a program that may have ended.
+fn often(times: u64) -> String {
+    if times == 1 { String::new() } else { format!(" ({times} times)") }
+}
+
+/// The same of a program that may have ended, with whatever else it was denied.
 pub fn remark_on_end(fate: &Fate, log: &ProgramLog) {
-    remark_on_network(fate.ended.as_ref().and_then(|(ended, _)| ended.network.as_ref()), log);
+    let Some((ended, _)) = &fate.ended else { return };
+    remark_on_network(ended.network.as_ref(), log);
+    for Denial { what, reason, times } in &ended.denials {
+        match what {
+            Denied::Call(call) => log.remark(format!(
+                "it was denied the call {call}{}: {reason}; capabilities.api of its manifest names those it may make",
+                often(*times)
+            )),
+        }
+    }
 }
 
 fn end(fates: &[Fate], pids: &[Option<u32>], verdict: Verdict, report: AttemptReport) -> AttemptEnd {
@@ -120,6 +132,7 @@ fn program_report(fate: &Fate, pid: Option<u32>, cause: Option<Cause>) -> Progra
         usage: ended.map_or(Usage::default(), |e| e.usage),
         network: ended.and_then(|e| e.network.clone()),
         sandbox: ended.and_then(|e| e.sandbox.clone()),
+        denials: ended.map(|e| e.denials.clone()).unwrap_or_default(),
     }
 }
 

@@ -136,7 +136,8 @@ pub(super) fn scrub(end: &mut AttemptEnd, secrets: &Redactor) {
     scrub_value(&mut end.report.result, secrets);
 }
 
-fn scrub_value(value: &mut Value, secrets: &Redactor) {
+/// Takes secrets out of a value, keys and numbers included.
+pub(super) fn scrub_value(value: &mut Value, secrets: &Redactor) {
     match value {
         Value::String(text) => *text = secrets.redact(text),
         Value::Array(items) => items.iter_mut().for_each(|item| scrub_value(item, secrets)),

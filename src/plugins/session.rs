@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use flexcore_actors::domain::outcome::{Cause, CauseKind, StreamCounts};
-use flexcore_actors::ports::plugin_host::{AttemptEnd, HostEvent, Progress};
+use flexcore_actors::domain::outcome::{Cause, CauseKind, Denial, Denied, StreamCounts, add_denial};
+use flexcore_actors::ports::plugin_host::{Asked, AttemptEnd, CallRefusal, HostEvent, Progress};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::unix::pipe::Sender;
@@ -18,13 +18,13 @@ use super::attend::{Manners, attend};
 use super::frames::{FrameReader, PROTOCOL, Said, Says, encode};
 use super::host::{Attempt, Host};
 use super::launch::{Ended, Launched, Status};
-use super::limits::{EXCERPT_CHARS, HELLO_TIMEOUT, LOG_READ};
+use super::limits::{CALL_CHARS, CALL_INTERVAL, EXCERPT_CHARS, HELLO_TIMEOUT, LOG_READ, MAX_CALL_BYTES};
 use super::log::Stream;
 use super::output::{Line, Output};
 use super::program::{Prepared, config_of, start_failed};
 use super::relay::{Tally, pipe};
-use super::report;
 use super::verdict::{Fate, Reason, protocol_error};
+use super::{report, secrets};
 
 /// Characters of a plugin's own error message that are recorded.
 const ERROR_CHARS: usize = 10 * EXCERPT_CHARS;
@@ -57,6 +57,8 @@ pub async fn run(host: &Host, attempt: &Attempt<'_>, program: Prepared) -> Attem
         tally: Tally::default(),
         progress: attempt.progress.clone(),
         cancelled: false,
+        next_call: tokio::time::Instant::now(),
+        denials: Vec::new(),
     };
     let talking = async {
         let end = talk.converse().await;
@@ -69,11 +71,14 @@ pub async fn run(host: &Host, attempt: &Attempt<'_>, program: Prepared) -> Attem
         talk.drain().await;
         (end, Instant::now())
     };
-    let (fate, (end, at), ()) = tokio::join!(
+    let (mut fate, (end, at), ()) = tokio::join!(
         attend(&program, launched, &gone, manners),
         talking,
         errors.log_to(program.log.clone(), Stream::Stderr),
     );
+    if let Some((ended, _)) = &mut fate.ended {
+        ended.denials.append(&mut talk.denials);
+    }
     report::remark_on_end(&fate, &program.log);
     program.log.close();
     let streams = talk.tally.streams().iter();
@@ -131,6 +136,9 @@ struct Talk<'a> {
     tally: Tally,
     progress: Arc<Progress>,
     cancelled: bool,
+    /// When the next call may be carried out.
+    next_call: tokio::time::Instant,
+    denials: Vec<Denial>,
 }
 
 impl Talk<'_> {
@@ -191,14 +199,64 @@ impl Talk<'_> {
             Said::Log { level, message } => {
                 self.log(level.map_or_else(|| message.clone(), |level| format!("{level}: {message}")));
             }
-            Said::Call { id, .. } => {
-                let refusal = Says::Error { id, message: "not granted" };
-                return self.say(&refusal).await.err();
-            }
+            Said::Call { id, api, arguments } => return self.call(id, &api, arguments).await.err(),
             Said::Result { result } => return Some(self.last_word(TalkEnd::Result(result)).await),
             Said::Error { message } => return Some(self.last_word(TalkEnd::Error(message)).await),
         }
         None
+    }
+
+    /// Carries out a call and answers it, before anything else is heard: what a program asks for in a hurry waits in
+    /// its own pipe.
+    async fn call(&mut self, id: u64, api: &str, arguments: Option<Value>) -> Result<(), TalkEnd> {
+        let answer = match arguments {
+            Some(arguments) => self.answer_of(id, api, arguments).await?,
+            None => Err(CallRefusal::Failed(format!("a call is at most {} MiB", MAX_CALL_BYTES >> 20))),
+        };
+        let refusal = match answer {
+            Ok(result) => match self.say(&Says::Result { id, result: &result }).await {
+                Err(TalkEnd::Broken(_)) => {
+                    CallRefusal::Failed("its answer is larger than a frame".to_owned())
+                }
+                said => return said,
+            },
+            Err(refusal) => refusal,
+        };
+        let api: String = api.chars().take(CALL_CHARS).collect();
+        let message = format!("{api}: {refusal}");
+        if refusal == CallRefusal::NotGranted {
+            add_denial(&mut self.denials, Denied::Call(api), "not granted", 1);
+        }
+        self.say(&Says::Error { id, message: &message }).await
+    }
+
+    /// What the runtime answers; passes on a cancellation while it waits for that.
+    async fn answer_of(
+        &mut self,
+        id: u64,
+        api: &str,
+        mut arguments: Value,
+    ) -> Result<Result<Value, CallRefusal>, TalkEnd> {
+        secrets::scrub_value(&mut arguments, self.attempt.hides);
+        let (calls, earliest) = (&self.attempt.spec.calls, self.next_call);
+        let asked = Asked { program: 0, id, api: api.to_owned(), arguments };
+        let answer = async move {
+            tokio::time::sleep_until(earliest).await;
+            calls.answer(asked).await
+        };
+        tokio::pin!(answer);
+        let stop = self.attempt.stop.clone();
+        let answer = loop {
+            tokio::select! {
+                answer = &mut answer => break answer,
+                () = stop.cancelled(), if !self.cancelled => {
+                    self.cancelled = true;
+                    self.say(&Says::Cancel {}).await?;
+                }
+            }
+        };
+        self.next_call = tokio::time::Instant::now() + CALL_INTERVAL;
+        Ok(answer)
     }
 
     /// After its last word a plugin may only end.

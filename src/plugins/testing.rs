@@ -13,7 +13,7 @@ use flexcore_actors::ports::BoxFuture;
 use flexcore_actors::ports::clock::System;
 use flexcore_actors::ports::log_store::{LogLine, LogStore};
 use flexcore_actors::ports::plugin_host::{
-    AttemptEnd, HostEvent, PipeSpec, PluginHost, ProgramSpec, Progress,
+    Asked, AttemptEnd, CallRefusal, Calls, HostEvent, PipeSpec, PluginHost, ProgramSpec, Progress,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::limits::MAX_FRAME;
 use super::{LocalHost, Secrets, Settings};
 use crate::compose;
 
@@ -213,6 +214,24 @@ pub fn step(programs: Vec<ProgramSpec>) -> PipeSpec {
         programs,
         state: None,
         grace: Duration::from_secs(2),
+        calls: Arc::new(Echo),
+    }
+}
+
+/// Grants `echo`, which answers with what it is asked, `huge`, `fail` and `hang`, which do so.
+#[derive(Debug)]
+struct Echo;
+
+impl Calls for Echo {
+    fn answer(&self, asked: Asked) -> BoxFuture<'_, Result<Value, CallRefusal>> {
+        let answer = match asked.api.as_str() {
+            "echo" => Ok(asked.arguments),
+            "huge" => Ok(json!("x".repeat(MAX_FRAME))),
+            "fail" => Err(CallRefusal::Failed("it cannot be done".to_owned())),
+            "hang" => return Box::pin(std::future::pending()),
+            _ => Err(CallRefusal::NotGranted),
+        };
+        Box::pin(std::future::ready(answer))
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Instant;
 use flexcore_actors::domain::ids::Name;
 use flexcore_actors::domain::outcome::{Cause, CauseKind};
 use nix::sys::signal::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::launch::{Ended, Status};
 use super::relay::Outcome;
@@ -162,10 +162,11 @@ fn cause_of(n: usize, fates: &[Fate], links: &[Option<LinkFate>]) -> Option<(Cau
 
 /// What the program was denied may be why it failed, and may not: it stands beside the cause.
 fn with_denials(mut cause: Cause, fate: &Fate) -> Cause {
-    let network = fate.ended.as_ref().and_then(|(ended, _)| ended.network.as_ref());
-    let denials = network.map(|network| &network.denials).filter(|denials| !denials.is_empty());
-    if let (Some(denials), Some(detail)) = (denials, cause.detail.as_object_mut()) {
-        detail.insert("denials".to_owned(), json!(denials));
+    let Some((ended, _)) = &fate.ended else { return cause };
+    let hosts = ended.network.iter().flat_map(|network| &network.denials).map(|denial| json!(denial));
+    let denials: Vec<Value> = hosts.chain(ended.denials.iter().map(|denial| json!(denial))).collect();
+    if let Some(detail) = cause.detail.as_object_mut().filter(|_| !denials.is_empty()) {
+        detail.insert("denials".to_owned(), Value::Array(denials));
     }
     cause
 }

@@ -9,6 +9,7 @@ mod as_it_was;
 mod bad_files;
 mod bad_programs;
 mod bad_requests;
+mod calls;
 mod cli;
 mod corpus;
 mod following;

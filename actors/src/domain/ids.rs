@@ -179,6 +179,12 @@ impl StreamId {
         Self(format!("execution-{id}"))
     }
 
+    /// The stream of events that others tell.
+    #[must_use]
+    pub fn external(name: &Name) -> Self {
+        Self(format!("external-{name}"))
+    }
+
     /// The stream of what one life of a node refused.
     #[must_use]
     pub fn audit(node: &str, incarnation: Incarnation) -> Self {

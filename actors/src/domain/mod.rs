@@ -7,6 +7,7 @@ pub mod audit;
 pub mod codec;
 pub mod event;
 pub mod execution;
+pub mod external;
 pub mod ids;
 pub mod integrity;
 pub mod outcome;

@@ -115,6 +115,41 @@ pub struct ProgramReport {
     /// How it was isolated; absent when it never started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sandbox: Option<SandboxUsed>,
+    /// What it was denied beside the network, in the order of the first time; bounded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub denials: Vec<Denial>,
+}
+
+/// Something that a program tried and may not do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Denial {
+    /// What it tried.
+    #[serde(flatten)]
+    pub what: Denied,
+    /// Why it may not.
+    pub reason: String,
+    /// How often.
+    pub times: u64,
+}
+
+/// What can be denied to a program.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Denied {
+    /// A call of the flexcore protocol, by its name.
+    Call(String),
+}
+
+/// Most different denials of one kind that are listed of a program.
+pub const MAX_DENIALS: usize = 32;
+
+/// Adds a denial to those of a program, which stay bounded: what is beyond that is not listed.
+pub fn add_denial(denials: &mut Vec<Denial>, what: Denied, reason: impl Into<String>, times: u64) {
+    if let Some(known) = denials.iter_mut().find(|denial| denial.what == what) {
+        known.times += times;
+    } else if denials.len() < MAX_DENIALS {
+        denials.push(Denial { what, reason: reason.into(), times });
+    }
 }
 
 /// The isolation that a program ran with.

@@ -31,6 +31,39 @@ pub struct PipeSpec {
     pub state: Option<Value>,
     /// How long the programs have to end by themselves when they are stopped.
     pub grace: Duration,
+    /// Answers the calls that programs of the flexcore protocol make.
+    pub calls: Arc<dyn Calls>,
+}
+
+/// A call of a program, as it came.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Asked {
+    /// The program, by its index in the pipe.
+    pub program: usize,
+    /// The program's own number of the call: a repetition within the attempt records nothing again.
+    pub id: u64,
+    /// The call's name.
+    pub api: String,
+    /// Its arguments, without the values of secrets.
+    pub arguments: Value,
+}
+
+/// Why a call has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CallRefusal {
+    /// The program's manifest does not grant it.
+    #[error("not granted: add it to capabilities.api of the manifest")]
+    NotGranted,
+    /// It is wrong, or could not be carried out; a person's sentence.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// Answers calls: the inside does, and decides who may make which.
+pub trait Calls: std::fmt::Debug + Send + Sync {
+    /// Carries out a call and gives its answer. Whatever it records, it records once for each [`Asked::id`], and not
+    /// when the execution was cancelled before.
+    fn answer(&self, asked: Asked) -> BoxFuture<'_, Result<Value, CallRefusal>>;
 }
 
 /// One program of a pipe.

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::aggregate::{Directory, SubmitError};
+use super::aggregate::{Directory, SubmitError, Submitted};
 use super::retry;
 use super::services::{InternalRequest, Services};
 use super::worker::{Hindrance, Work};
 use crate::domain::aggregate::{Aggregate, Rejection};
 use crate::domain::execution::Execution;
-use crate::domain::ids::{CorrelationId, ExecutionId, Name, StreamId};
+use crate::domain::ids::{CommandId, CorrelationId, ExecutionId, Name, StreamId};
 use crate::domain::outcome::{Cause, CauseKind, Usage};
 use crate::domain::plugin::{AttemptId, Granted, Manifest, Plugin, PluginCommand};
 use crate::limits::{LOG_TAIL_LINES, WAIT_POLL};
@@ -170,8 +170,9 @@ impl Work {
         stream: &StreamId,
         command: A::Command,
     ) -> Result<(), SubmitError> {
-        guarded(&self.services, &self.execution, self.id, self.correlation_id, directory, stream, command)
-            .await
+        let (services, execution) = (&*self.services, &self.execution);
+        let guarded = Guarded { services, execution, id: self.id, correlation_id: self.correlation_id };
+        guarded.submit_once(directory, stream, command, None).await.map(drop)
     }
 }
 
@@ -235,35 +236,44 @@ impl Permits {
     }
 }
 
-/// Submits a command that commits only while the execution is at a version at which it is not cancelled: the
-/// version is checked in the same transaction, so that nothing slips in behind a cancel (S7).
-pub(super) async fn guarded<A: Aggregate>(
-    services: &Services,
-    execution: &watch::Receiver<Arc<Execution>>,
-    id: ExecutionId,
-    correlation_id: CorrelationId,
-    directory: &Directory<A>,
-    stream: &StreamId,
-    command: A::Command,
-) -> Result<(), SubmitError> {
-    let mut state = Arc::clone(&execution.borrow());
-    loop {
-        if state.cancel_requested || state.ended() {
-            return Err(Rejection::Stale("the execution was cancelled".to_owned()).into());
-        }
-        let guard = Some((StreamId::execution(id), state.version));
-        let request = InternalRequest { guard, ..InternalRequest::of(correlation_id) };
-        match services.command(directory, stream, command.clone(), request).await {
-            Ok(_) => return Ok(()),
-            // the execution moved on: its actor answers when it has applied (or, if need be, reloaded) that
-            Err(SubmitError::GuardFailed) => {
-                let newer = services.executions.read(&StreamId::execution(id)).await?;
-                if newer.version == state.version {
-                    return Err(SubmitError::Unavailable(format!("execution {id} is behind its events")));
-                }
-                state = newer;
+/// Submits what an execution does to others, while it may.
+pub(super) struct Guarded<'a> {
+    pub services: &'a Services,
+    pub execution: &'a watch::Receiver<Arc<Execution>>,
+    pub id: ExecutionId,
+    pub correlation_id: CorrelationId,
+}
+
+impl Guarded<'_> {
+    /// Submits a command that commits only while the execution is at a version at which it is not cancelled: the
+    /// version is checked in the same transaction, so that nothing slips in behind a cancel (S7). With an id it
+    /// happens once.
+    pub(super) async fn submit_once<A: Aggregate>(
+        &self,
+        directory: &Directory<A>,
+        stream: &StreamId,
+        command: A::Command,
+        once: Option<CommandId>,
+    ) -> Result<Submitted, SubmitError> {
+        let Self { services, id, correlation_id, .. } = *self;
+        let mut state = Arc::clone(&self.execution.borrow());
+        loop {
+            if state.cancel_requested || state.ended() {
+                return Err(Rejection::Stale("the execution was cancelled".to_owned()).into());
             }
-            Err(error) => return Err(error),
+            let guard = Some((StreamId::execution(id), state.version));
+            let request = InternalRequest { guard, id: once, ..InternalRequest::of(correlation_id) };
+            match services.command(directory, stream, command.clone(), request).await {
+                // the execution moved on: its actor answers when it has applied (or, if need be, reloaded) that
+                Err(SubmitError::GuardFailed) => {
+                    let newer = services.executions.read(&StreamId::execution(id)).await?;
+                    if newer.version == state.version {
+                        return Err(SubmitError::Unavailable(format!("execution {id} is behind its events")));
+                    }
+                    state = newer;
+                }
+                other => return other,
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use super::admission::guarded;
+use super::admission::Guarded;
 use super::aggregate::{Directory, SubmitError};
 use super::retry;
 use super::services::Services;
@@ -122,9 +122,9 @@ impl Held {
     }
 
     async fn guarded(&self, command: PipelineCommand) -> Result<(), SubmitError> {
-        let (services, execution) = (&self.services, &self.execution);
-        guarded(services, execution, self.id, self.correlation_id, self.pipelines(), &self.stream, command)
-            .await
+        let (services, execution) = (&*self.services, &self.execution);
+        let guarded = Guarded { services, execution, id: self.id, correlation_id: self.correlation_id };
+        guarded.submit_once(self.pipelines(), &self.stream, command, None).await.map(drop)
     }
 
     fn pipelines(&self) -> &Directory<Pipeline> {

@@ -14,6 +14,7 @@ pub mod aggregate;
 pub mod api;
 pub mod audit;
 mod bookmark;
+mod calls;
 pub mod committer;
 mod completion;
 mod follow;

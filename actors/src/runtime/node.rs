@@ -97,6 +97,7 @@ pub(super) struct Tree {
     executions: SupervisorHandle,
     pipelines: SupervisorHandle,
     plugins: SupervisorHandle,
+    externals: SupervisorHandle,
     projectors: SupervisorHandle,
     infrastructure: SupervisorHandle,
     integrity: SupervisorHandle,
@@ -159,6 +160,7 @@ impl Node {
             pipelines: Directory::new(tree.pipelines.clone(), Arc::clone(&shared)),
             executions: Directory::new(tree.executions.clone(), Arc::clone(&shared)),
             plugins: Directory::new(tree.plugins.clone(), Arc::clone(&shared)),
+            externals: Directory::new(tree.externals.clone(), Arc::clone(&shared)),
             turns: DashMap::new(),
             projections,
             unrecorded: Unrecorded::default(),
@@ -224,6 +226,7 @@ impl Tree {
             integrity: below("integrity").await?,
             infrastructure: below("infrastructure").await?,
             projectors: below("projectors").await?,
+            externals: below("externals").await?,
             plugins: below("plugins").await?,
             pipelines: below("pipelines").await?,
             executions: below("executions").await?,
@@ -244,6 +247,7 @@ impl Tree {
             &self.executions,
             &self.pipelines,
             &self.plugins,
+            &self.externals,
             &self.projectors,
             &self.infrastructure,
         ];
@@ -265,6 +269,7 @@ async fn sweep(services: Arc<Services>, runners: SupervisorHandle) {
         services.pipelines.passivate(PASSIVATE_AFTER);
         services.executions.passivate(PASSIVATE_AFTER);
         services.plugins.passivate(PASSIVATE_AFTER);
+        services.externals.passivate(PASSIVATE_AFTER);
         orphans.adopt(&services, &runners).await;
     }
 }

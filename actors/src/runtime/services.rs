@@ -16,6 +16,7 @@ use super::subscription::Subscriptions;
 use crate::domain::aggregate::Aggregate;
 use crate::domain::event::Origin;
 use crate::domain::execution::Execution;
+use crate::domain::external::External;
 use crate::domain::ids::{CommandId, CorrelationId, Incarnation, Name, StreamId, Version};
 use crate::domain::pipeline::Pipeline;
 use crate::domain::plugin::{Plugin, Policy};
@@ -49,6 +50,8 @@ pub struct Services {
     pub executions: Directory<Execution>,
     /// Plugins.
     pub plugins: Directory<Plugin>,
+    /// Streams of events that programs publish.
+    pub externals: Directory<External>,
     /// Whose turn it is to ask a plugin for permits; one entry a plugin that was ever run here.
     pub turns: DashMap<Name, Arc<tokio::sync::Mutex<()>>>,
     /// What reacts to events.

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::aggregate::SubmitError;
 use super::bookmark::{BookmarkWriter, Found};
+use super::calls::ProgramCalls;
 use super::live::LiveAttempt;
 use super::services::Services;
 use super::views::Phase;
@@ -123,6 +124,7 @@ impl Work {
             usage: Usage::default(),
             network: None,
             sandbox: None,
+            denials: Vec::new(),
         });
         let report = AttemptReport { programs: programs.collect(), ..AttemptReport::default() };
         let cause = match hindrance {
@@ -204,11 +206,13 @@ impl Work {
                 parameters: fill(&program.parameters, values),
             })
         };
+        let programs = self.step.pipe.iter().map(program).collect::<Result<Vec<_>, _>>()?;
         Ok(PipeSpec {
             execution: self.id,
             step: self.step.name.clone(),
             attempt: self.attempt,
-            programs: self.step.pipe.iter().map(program).collect::<Result<_, _>>()?,
+            calls: Arc::new(ProgramCalls::new(self, &programs)),
+            programs,
             state,
             grace: STOP_GRACE,
         })

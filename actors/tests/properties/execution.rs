@@ -63,6 +63,7 @@ fn report(n: u64) -> Box<AttemptReport> {
         usage,
         network: None,
         sandbox: None,
+        denials: Vec::new(),
     };
     let counts = StreamCounts { read: n, written: n, rejected: 0 };
     let streams = BTreeMap::from_iter([("é".to_owned(), counts)]);

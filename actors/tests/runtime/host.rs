@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use flexcore_actors::domain::outcome::{AttemptReport, Cause, CauseKind, ProgramReport, StreamCounts, Usage};
 use flexcore_actors::domain::plugin::Manifest;
-use flexcore_actors::ports::plugin_host::{AttemptEnd, Examination, HostEvent, PipeSpec, Progress};
+use flexcore_actors::ports::plugin_host::{
+    Asked, AttemptEnd, CallRefusal, Examination, HostEvent, PipeSpec, Progress,
+};
 use flexcore_actors::ports::{BoxFuture, PluginHost};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -15,6 +17,8 @@ use tokio_util::sync::CancellationToken;
 #[derive(Default)]
 pub struct ScriptedHost {
     pub runs: std::sync::Mutex<Vec<(String, u32, Option<Value>)>>,
+    /// What the calls of its programs were answered.
+    pub answers: std::sync::Mutex<Vec<Result<Value, CallRefusal>>>,
     pub running: AtomicU32,
     pub most_running: AtomicU32,
 }
@@ -41,7 +45,7 @@ impl PluginHost for ScriptedHost {
             let _running = Running(self);
             self.runs.lock().unwrap().push((spec.step.to_string(), spec.attempt, spec.state.clone()));
             events.send(HostEvent::Started { program: 0, pid: 1 }).await.unwrap();
-            let cause = play(&spec, &events, &stop).await;
+            let cause = play(&spec, &events, &stop, &self.answers).await;
             AttemptEnd { report: report(&spec, cause.clone()), cause }
         })
     }
@@ -55,7 +59,12 @@ impl PluginHost for ScriptedHost {
     }
 }
 
-async fn play(spec: &PipeSpec, events: &mpsc::Sender<HostEvent>, stop: &CancellationToken) -> Option<Cause> {
+async fn play(
+    spec: &PipeSpec,
+    events: &mpsc::Sender<HostEvent>,
+    stop: &CancellationToken,
+    answers: &std::sync::Mutex<Vec<Result<Value, CallRefusal>>>,
+) -> Option<Cause> {
     let script = spec.programs[0].config["script"].as_array().cloned().unwrap_or_default();
     for act in script {
         // {"attempt": 1, …} is played in that attempt only
@@ -64,6 +73,13 @@ async fn play(spec: &PipeSpec, events: &mpsc::Sender<HostEvent>, stop: &Cancella
         }
         if act.get("state").is_some() {
             events.send(HostEvent::State(act["state"].clone())).await.unwrap();
+        } else if let Some(api) = act["call"].as_str() {
+            let id = act["id"].as_u64().unwrap_or_default();
+            let asked = Asked { program: 0, id, api: api.to_owned(), arguments: act["arguments"].clone() };
+            let answer = spec.calls.answer(asked).await;
+            answers.lock().unwrap().push(answer);
+        } else if act["await_stop"] == json!(true) {
+            stop.cancelled().await;
         } else if act["hang"] == json!(true) {
             stop.cancelled().await;
             return None;
@@ -93,6 +109,7 @@ fn report(spec: &PipeSpec, cause: Option<Cause>) -> AttemptReport {
         usage: Usage { wall_ms: 10, cpu_ms: 5, peak_memory_bytes: 1 << 20 },
         network: None,
         sandbox: None,
+        denials: Vec::new(),
     };
     let counts = StreamCounts { read: 3, written: 3, rejected: 0 };
     AttemptReport {

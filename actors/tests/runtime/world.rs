@@ -8,6 +8,7 @@ use flexcore_actors::domain::ids::{CommandId, CorrelationId, ExecutionId, Positi
 use flexcore_actors::ports::clock::System;
 use flexcore_actors::ports::event_store::EventFilter;
 use flexcore_actors::ports::log_store::LogLine;
+use flexcore_actors::ports::plugin_host::CallRefusal;
 use flexcore_actors::ports::{BoxFuture, Clock, EventStore, IdSource, LogStore, ReadModels, SnapshotStore};
 use flexcore_actors::runtime::api::{Accepted, Api, ApiError, Command, CommandKind, Context};
 use flexcore_actors::runtime::node::{Node, Ports};
@@ -172,6 +173,11 @@ impl World {
             assert!(began.elapsed() < DEADLINE, "not reached in time: {view:#?}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// What the calls of programs were answered, in order.
+    pub fn answers(&self) -> Vec<Result<Value, CallRefusal>> {
+        self.host.answers.lock().unwrap().clone()
     }
 
     pub async fn events(&self) -> Vec<RecordedEvent> {

@@ -36,6 +36,7 @@ impl Case {
             survivors: 0,
             result: None,
             network: None,
+            denials: Vec::new(),
             sandbox: None,
         };
         self.fates[n].ended = Some((ended, self.at(ms)));

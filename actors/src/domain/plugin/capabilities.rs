@@ -6,7 +6,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::reader::{Object, kind_of, nearest};
+use super::calls::known_call;
+use crate::domain::reader::{Object, kind_of};
 use crate::domain::secret::SecretName;
 use crate::limits::{MAX_GRANTS, MAX_PATH};
 
@@ -33,9 +34,6 @@ pub struct Capabilities {
 /// The private scratch directory of an execution, as manifests name it.
 pub const WORKDIR: &str = "${workdir}";
 
-/// Calls of the flexcore protocol that there are.
-pub const API_CALLS: &[&str] = &["bookmarks.read", "events.publish"];
-
 /// Directories that the sandbox makes up itself: those of the host are never granted.
 const OWN: [&str; 3] = ["/proc", "/sys", "/dev"];
 
@@ -57,13 +55,8 @@ pub(super) fn read_capabilities(object: &mut Object<'_>) -> Capabilities {
         secrets: entries(&mut grants, "secrets", check_secret, str::to_owned),
         env: entries(&mut grants, "env", check_env, str::to_owned),
         subprocess: grants.boolean("subprocess").unwrap_or_default(),
-        api: entries(&mut grants, "api", check_call, str::to_owned),
+        api: entries(&mut grants, "api", known_call, str::to_owned),
     };
-    if !capabilities.api.is_empty() {
-        let message =
-            "api is not supported yet: it comes with the calls of the flexcore protocol; remove the entries";
-        grants.problem("api", message);
-    }
     grants.finish();
     capabilities
 }
@@ -211,18 +204,8 @@ fn is_variable(name: &str) -> bool {
     word && (1..=MAX_VARIABLE).contains(&name.len()) && !name.as_bytes()[0].is_ascii_digit()
 }
 
-fn check_call(call: &str) -> Result<(), String> {
-    if API_CALLS.contains(&call) {
-        return Ok(());
-    }
-    let shown = shortened(call);
-    let hint =
-        nearest(&shown, API_CALLS).map_or_else(String::new, |known| format!("; did you mean {known:?}?"));
-    Err(format!("{shown:?} is no call of the flexcore protocol{hint}"))
-}
-
 /// Enough of a text to find it in its file.
-fn shortened(text: &str) -> String {
+pub(super) fn shortened(text: &str) -> String {
     const SHOWN: usize = 100;
     match text.char_indices().nth(SHOWN) {
         Some((end, _)) => format!("{}…", &text[..end]),

@@ -3,6 +3,7 @@
 //! Registered → Enabled ⇄ Disabled → Retired. The plugin's state holds who runs it, cluster-wide: an attempt is
 //! admitted here before anything is started, and given back when everything it started is gone.
 
+mod calls;
 mod capabilities;
 mod decide;
 mod events;
@@ -13,7 +14,8 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use capabilities::{API_CALLS, Capabilities, WORKDIR, host_port};
+pub use calls::{API_CALLS, Call, known_call};
+pub use capabilities::{Capabilities, WORKDIR, host_port};
 pub use decide::PluginCommand;
 pub use events::{
     AttemptId, PluginDisabled, PluginEnabled, PluginEvent, PluginExecutionCompleted, PluginExecutionStarted,

@@ -42,6 +42,12 @@ pub fn read_manifest(value: &Value) -> Result<Manifest, Problems> {
     if manifest.protocol != Protocol::Singer && matches!(manifest.kind, PluginType::Mapper) {
         object.problem("type", "a mapper stands in a Singer pipe: use protocol singer");
     }
+    if manifest.protocol != Protocol::Flexcore && !manifest.capabilities.api.is_empty() {
+        object.problem(
+            "capabilities.api",
+            "only programs of protocol flexcore can make calls: remove the entries",
+        );
+    }
     object.finish();
     let problems = problems.take();
     problems.into_result(manifest)
@@ -238,6 +244,18 @@ mod tests {
         ] {
             assert!(problems.iter().any(|p| p == field), "{field} is not in {problems:?}");
         }
+    }
+
+    #[test]
+    fn calls_are_for_the_flexcore_protocol() {
+        let manifest = |protocol: &str| {
+            json!({"name": "a", "version": "1", "type": "processor", "protocol": protocol, "command": ["a"],
+                   "capabilities": {"api": ["bookmarks.read", "events.publish"]}})
+        };
+        let read = read_manifest(&manifest("flexcore")).unwrap();
+        assert_eq!(read.capabilities.api, ["bookmarks.read", "events.publish"]);
+        let refused = read_manifest(&manifest("command")).unwrap_err().to_string();
+        assert!(refused.starts_with("capabilities.api: only programs of protocol flexcore"), "{refused}");
     }
 
     #[test]

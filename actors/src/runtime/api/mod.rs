@@ -12,6 +12,7 @@ mod replay;
 mod starts;
 
 pub use self::feeds::EventFeed;
+pub(super) use self::project::bookmarks as bookmarks_of;
 
 use std::str::FromStr;
 use std::sync::Arc;

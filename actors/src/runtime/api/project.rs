@@ -44,7 +44,7 @@ pub(super) fn pipeline(state: &Pipeline) -> Option<PipelineView> {
     })
 }
 
-pub(super) fn bookmarks(state: &Pipeline) -> Vec<BookmarkView> {
+pub(in crate::runtime) fn bookmarks(state: &Pipeline) -> Vec<BookmarkView> {
     let reached = state.bookmarks.iter().filter_map(|(name, bookmark)| {
         Some(BookmarkView {
             step: bookmark.step.clone(),
@@ -172,6 +172,7 @@ fn running_attempt(attempt: &Attempt, live: &LiveAttempt) -> AttemptView {
         usage: Usage::default(),
         network: None,
         sandbox: None,
+        denials: Vec::new(),
     });
     let progress = &live.progress;
     AttemptView {

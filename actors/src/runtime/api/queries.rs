@@ -163,7 +163,8 @@ impl Api {
                 let runner = self.tree.runners.release(&format!("runner-{}", stream.id())).await;
                 self.services.executions.release(stream).await || runner
             }
-            Category::External | Category::Audit => false,
+            Category::External => self.services.externals.release(stream).await,
+            Category::Audit => false,
         }
     }
 

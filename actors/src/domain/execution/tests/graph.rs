@@ -170,6 +170,7 @@ fn what_was_measured_adds_up() {
             usage,
             network: None,
             sandbox: None,
+            denials: Vec::new(),
         };
         let counts = StreamCounts { read: 9, written, rejected: 0 };
         let streams = [("x".to_owned(), counts), ("y".to_owned(), counts)].into();

@@ -121,7 +121,7 @@ fn names_are_names() {
     let expected = [
         "secrets[0]: \"A/B\" is not the name of a secret: use 1 to 128 letters, digits and '_', not beginning with a digit, such as ORACLE_PASSWORD",
         "api[0]: \"bookmarks.reed\" is no call of the flexcore protocol; did you mean \"bookmarks.read\"?",
-        "api: api is not supported yet: it comes with the calls of the flexcore protocol; remove the entries",
+        "api: only programs of protocol flexcore can make calls: remove the entries",
     ];
     assert_eq!(found, expected);
 }
