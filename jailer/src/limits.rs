@@ -50,6 +50,10 @@ pub const LOCKED_BYTES: u64 = 8 * 1024 * 1024;
 /// Signals that wait for a program's processes, with their timers: each costs the kernel memory.
 pub const PENDING_SIGNALS: u64 = 4_096;
 
+/// Dangerous calls of a program that the launcher is asked about; from then on the kernel refuses them by itself, unseen. A
+/// question costs the launcher some microseconds, which no limit of the program counts.
+pub const MOST_NOTICED: u64 = 200;
+
 /// How much sooner than others a program is chosen when the host is out of memory: half way to "first of all".
 pub const OOM_SCORE: i32 = 500;
 

@@ -53,6 +53,8 @@ pub(crate) struct Payload {
     processes: Option<u64>,
     rules: Option<Rules>,
     filter: Option<Filter>,
+    /// Where the launcher is told of dangerous calls.
+    notices: OwnedFd,
     stdin: OwnedFd,
     stdout: OwnedFd,
     stderr: OwnedFd,
@@ -80,7 +82,8 @@ const STEPS: &[Step] = &[
 ];
 
 impl Payload {
-    /// Takes a checked policy, the system call filter, if any, and the descriptors that came with the policy.
+    /// Takes a checked policy, the system call filter, if any, the descriptors that came with the policy, and where
+    /// dangerous calls are told.
     ///
     /// # Errors
     /// `EINVAL` for a NUL byte or the wrong number of descriptors; the system's when `/dev/null` cannot be opened.
@@ -88,6 +91,7 @@ impl Payload {
         policy: &Policy,
         filter: Option<Filter>,
         descriptors: Vec<OwnedFd>,
+        notices: OwnedFd,
     ) -> nix::Result<Self> {
         let text = |bytes: &[u8]| CString::new(bytes).map_err(|_| Errno::EINVAL);
         let argv =
@@ -105,6 +109,7 @@ impl Payload {
             processes: policy.limits.processes.filter(|_| policy.isolation.namespaces),
             rules: policy.isolation.landlock.then(|| Rules::of(policy)),
             filter,
+            notices,
             stdin: if policy.stdin { next()? } else { dev_null(OFlag::O_RDONLY)? },
             stdout: next()?,
             stderr: next()?,
@@ -246,7 +251,7 @@ fn file_access(payload: &Payload) -> nix::Result<()> {
 }
 
 fn system_calls(payload: &Payload) -> nix::Result<()> {
-    payload.filter.iter().try_for_each(Filter::install)
+    payload.filter.iter().try_for_each(|filter| filter.install(Some(&payload.notices)))
 }
 
 fn exec(payload: &Payload) -> nix::Result<()> {

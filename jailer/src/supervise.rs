@@ -6,7 +6,7 @@ use crate::account::{Account, Excess};
 use crate::control::{Control, ControlError, wait};
 use crate::explain;
 use crate::failure::{At, Failure};
-use crate::filter::{Allow, Filter};
+use crate::filter::{Allow, Filter, Notices};
 use crate::host::{HostError, Watch, become_reaper, take_control_socket};
 use crate::init::{Init, open_result};
 use crate::limits::GRACE_MAX;
@@ -19,6 +19,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::signal::Signal;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::unistd::{Pid, pipe2};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
@@ -72,6 +73,7 @@ struct Program {
     result: Option<PathBuf>,
     started: Instant,
     account: Account,
+    notices: Notices,
     kill_at: Option<Instant>,
 }
 
@@ -96,7 +98,9 @@ fn start(
         Ok(account) => account,
         Err(failure) => return Ok(Err(explain::failure(policy, &failure))),
     };
-    let (main, init) = match fork(policy, descriptors, &account, &tell) {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let (notices, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
+    let (main, init) = match fork(policy, descriptors, &account, &tell, theirs) {
         Ok(forked) => forked,
         Err(failure) => return Ok(Err(failure)),
     };
@@ -120,7 +124,8 @@ fn start(
         return Err(error.into());
     }
     let result = policy.result.clone();
-    Ok(Ok(Program { reaper, init, result, started, account, kill_at: None }))
+    let notices = Notices::of(&notices);
+    Ok(Ok(Program { reaper, init, result, started, account, notices, kill_at: None }))
 }
 
 /// Starts the program's first process, which is init where there are namespaces.
@@ -129,6 +134,7 @@ fn fork(
     descriptors: Vec<OwnedFd>,
     account: &Account,
     tell: &OwnedFd,
+    notices: OwnedFd,
 ) -> Result<(Pid, Option<Init>), StartFailure> {
     policy.check().map_err(|error| explain::bad_policy(&error))?;
     let Isolation { namespaces, landlock, seccomp } = policy.isolation;
@@ -139,7 +145,7 @@ fn fork(
     };
     let filter = seccomp.then(|| Filter::build(allow)).transpose();
     let filter = filter.map_err(|error| explain::no_filter(&error))?;
-    let payload = Payload::new(policy, filter, descriptors).at(Stage::Descriptors, "");
+    let payload = Payload::new(policy, filter, descriptors, notices).at(Stage::Descriptors, "");
     let started = payload.and_then(|mut payload| {
         let entrance = account.entrance()?;
         if namespaces {
@@ -202,7 +208,8 @@ impl Program {
         let outcome = excess.map_or(ended, |Excess { limit, peak }| Outcome::OutOfMemory { limit, peak });
         let survivors = survivors.into_iter().map(Pid::as_raw).collect();
         let usage = self.account.usage(wall);
-        let report = Report::Ended(Ended { outcome, usage, survivors, result: result.is_some() });
+        let (refused, result_is_there) = (self.notices.refused(), result.is_some());
+        let report = Report::Ended(Ended { outcome, usage, survivors, result: result_is_there, refused });
         let attached: Vec<_> = result.iter().map(AsFd::as_fd).collect();
         let reported = control.report(&report, &attached);
         self.account.close();
@@ -215,14 +222,17 @@ impl Program {
 
     fn watch(&mut self, control: &mut Control) -> Cause {
         loop {
-            let mut fds = [
+            let mut fds = vec![
                 PollFd::new(self.reaper.as_fd(), PollFlags::POLLIN),
                 PollFd::new(control.as_fd(), PollFlags::POLLIN),
             ];
+            fds.extend(self.notices.poll_fd());
             if wait(&mut fds, self.next_deadline()).is_err() {
                 // Without poll nothing can be watched; a tree that is not watched must not run.
                 return Cause::Ordered;
             }
+            let noticed = fds.get(2).and_then(PollFd::revents);
+            self.notices.attend(noticed.unwrap_or(PollFlags::empty()));
             self.reaper.collect_orphans();
             if self.reaper.ended().is_some() {
                 return Cause::MainEnded;

@@ -55,14 +55,18 @@ pub async fn secrets(terminal: &mut Terminal, args: SecretsArgs) -> Result<(), F
         SecretsCommand::Keygen { file } => keygen(terminal, &config, file.as_deref()),
         SecretsCommand::Rotate => {
             let rotated = open(&config, false).await?.rotate().await.map_err(|e| failure(&e))?;
-            terminal
-                .note(&format!("{} secrets are encrypted with the key {} now", rotated.secrets, rotated.key));
+            terminal.note(&rotation(rotated.secrets, &rotated.key));
             if config.secrets_key.is_some() {
                 terminal.note("take the old key out of secrets.key (FLEXCORE_SECRETS_KEY), for each node");
             }
             Ok(())
         }
     }
+}
+
+fn rotation(secrets: usize, key: &impl std::fmt::Display) -> String {
+    let encrypted = if secrets == 1 { "1 secret is".to_owned() } else { format!("{secrets} secrets are") };
+    format!("{encrypted} encrypted with the key {key} now")
 }
 
 fn named(name: &str) -> Result<SecretName, Failure> {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flexcore_actors::domain::outcome::{SandboxUsed, Usage};
+use flexcore_actors::domain::outcome::{Denial, Denied, MAX_DENIALS, SandboxUsed, Usage};
 use flexcore_actors::ports::BoxFuture;
 use futures::FutureExt;
 
@@ -114,13 +114,16 @@ fn of_launcher(ended: sandbox::Ended, traffic: Traffic) -> Ended {
         sandbox::Status::Lost => Status::Lost,
     };
     let sandbox::Usage { wall_ms, cpu_ms, peak_memory_bytes } = ended.usage;
+    let refused = ended.refused;
+    let denial =
+        |sandbox::Refused { call, why, times }| Denial { what: Denied::SystemCall(call), reason: why, times };
     Ended {
         status,
         usage: Usage { wall_ms, cpu_ms, peak_memory_bytes },
         survivors: ended.survivors.len(),
         result: ended.result.map(Arc::new),
         network: network::used(traffic),
-        denials: Vec::new(),
+        denials: refused.into_iter().take(MAX_DENIALS).map(denial).collect(),
         sandbox: None,
     }
 }

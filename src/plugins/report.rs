@@ -105,6 +105,9 @@ pub fn remark_on_end(fate: &Fate, log: &ProgramLog) {
                 "it was denied the call {call}{}: {reason}; capabilities.api of its manifest names those it may make",
                 often(*times)
             )),
+            Denied::SystemCall(call) => {
+                log.remark(format!("it was denied the system call {call}{}: {reason}", often(*times)));
+            }
         }
     }
 }

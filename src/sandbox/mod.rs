@@ -15,7 +15,7 @@ mod spare;
 
 pub use error::LaunchError;
 pub use launcher::{Connection, Isolation, Jail, Launcher, PlacedFile, Program, ProgramLimits, Shown};
-pub use running::{Control, Ended, Running, Status, Usage};
+pub use running::{Control, Ended, Refused, Running, Status, Usage};
 
 #[cfg(test)]
 mod tests;

@@ -4,9 +4,9 @@ use super::limits::{EXIT_WAIT, OVERDUE_WAIT, SWEEP_ROUND, SWEEP_WAIT};
 use flexcore_jailer::cgroup::{CgroupSpec, destroy};
 use flexcore_jailer::limits::GRACE_MAX;
 use flexcore_jailer::process_tree::kill_session;
-pub use flexcore_jailer::protocol::Usage;
 use flexcore_jailer::protocol::frames::{Frames, receive, send_now};
 use flexcore_jailer::protocol::{self, Order, Outcome, Report};
+pub use flexcore_jailer::protocol::{Refused, Usage};
 use nix::sys::socket::{Shutdown, shutdown};
 use nix::unistd::Pid;
 use std::fs::File;
@@ -32,12 +32,15 @@ pub struct Ended {
     pub survivors: Vec<i32>,
     /// What it left at [`super::Jail::result`]; handed out by the first [`Running::wait`] alone.
     pub result: Option<File>,
+    /// Dangerous system calls that it made.
+    pub refused: Vec<Refused>,
 }
 
 impl Ended {
     /// The same, without the result.
     fn copy(&self) -> Self {
-        Self { survivors: self.survivors.clone(), result: None, ..*self }
+        let (survivors, refused) = (self.survivors.clone(), self.refused.clone());
+        Self { survivors, refused, result: None, ..*self }
     }
 }
 
@@ -192,7 +195,7 @@ impl Running {
     fn lost(&self) -> Ended {
         let wall_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let usage = Usage { wall_ms, ..Usage::default() };
-        Ended { status: Status::Lost, usage, survivors: Vec::new(), result: None }
+        Ended { status: Status::Lost, usage, survivors: Vec::new(), result: None, refused: Vec::new() }
     }
 
     async fn reap_launcher(&mut self) {
@@ -242,7 +245,8 @@ impl From<protocol::Ended> for Ended {
             Outcome::Signal(signal) => Status::Signal(signal),
             Outcome::OutOfMemory { limit, peak } => Status::Oom { limit, peak },
         };
-        Self { status, usage: ended.usage, survivors: ended.survivors, result: None }
+        let protocol::Ended { usage, survivors, refused, .. } = ended;
+        Self { status, usage, survivors, result: None, refused }
     }
 }
 

@@ -138,6 +138,8 @@ pub struct Denial {
 pub enum Denied {
     /// A call of the flexcore protocol, by its name.
     Call(String),
+    /// A dangerous system call, by its name.
+    SystemCall(String),
 }
 
 /// Most different denials of one kind that are listed of a program.

@@ -1,10 +1,13 @@
 //! The system call filter of a program: builds it from the tables in [`table`] and installs it.
 //!
 //! What is not named in the tables does not exist for a program (`ENOSYS`, which libraries take as "an older kernel" and
-//! work around). Three filters are stacked, since one filter knows one answer; the kernel takes the strictest. Never in
+//! work around). Four filters are stacked, since one filter knows one answer; the kernel takes the strictest. Never in
 //! here: a decision by program or plugin. Every program gets the same filter, but for the questions of [`Allow`].
 
+mod notice;
 mod table;
+
+pub(crate) use notice::Notices;
 
 use nix::errno::Errno;
 use seccompiler::{
@@ -12,6 +15,7 @@ use seccompiler::{
     TargetArch,
 };
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use table::{
     ALLOWED, ALLOWED_FAMILIES, ALLOWED_LEGACY, ALLOWED_PERSONALITIES, ALLOWED_PROTOCOLS, ATTRIBUTES,
     CREATING, DENIED, DENIED_BITS, DENIED_IOCTLS, DENIED_MODES, INTERNET_FAMILIES, LARGEST_SEGMENT, MODES,
@@ -33,7 +37,11 @@ type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
 /// The filters in the order in which they are installed. The allow-list permits what installing needs.
 #[derive(Debug)]
-pub(crate) struct Filter([BpfProgram; 3]);
+pub(crate) struct Filter {
+    programs: [BpfProgram; 3],
+    /// Refuses what is never for a program, by itself or, where the kernel lets it, by asking whoever listens.
+    dangerous: BpfProgram,
+}
 
 impl Filter {
     /// Builds the filters for this machine's architecture; no system call is made.
@@ -41,15 +49,21 @@ impl Filter {
     /// # Errors
     /// Only for an architecture that the builder does not know, or a table that contradicts itself.
     pub(crate) fn build(allow: Allow) -> Result<Self, seccompiler::BackendError> {
-        Ok(Self([allow_list()?, socket_families(allow.internet)?, refusals(allow)?]))
+        let programs = [allow_list()?, socket_families(allow.internet)?, refusals(allow)?];
+        Ok(Self { programs, dangerous: dangerous()? })
     }
 
-    /// Binds the calling process and all its descendants for ever. `no_new_privs` must be set.
+    /// Binds the calling process and all its descendants for ever. `no_new_privs` must be set. With `tell` the dangerous
+    /// calls are asked about there (see [`Notices`]).
     ///
     /// # Errors
     /// The system's: `EINVAL` or `ENOSYS` where the kernel has no filters.
-    pub(crate) fn install(&self) -> nix::Result<()> {
-        self.0.iter().try_for_each(install)
+    pub(crate) fn install(&self, tell: Option<&OwnedFd>) -> nix::Result<()> {
+        let asked = tell.is_some_and(|tell| notice::install(&self.dangerous, tell));
+        if !asked {
+            install(&self.dangerous)?;
+        }
+        self.programs.iter().try_for_each(install)
     }
 }
 
@@ -79,9 +93,19 @@ fn errno(errno: Errno) -> SeccompAction {
 /// Whatever the tables name passes here, also what [`refusals`] refuses, so that it is answered `EPERM`. The numbers of
 /// the x32 variant of `x86_64` are in no table, so this is its guard too.
 fn allow_list() -> Compiled {
-    let named = ALLOWED.iter().chain(ALLOWED_LEGACY).chain(DENIED).flat_map(|(_, calls)| *calls);
-    let rules = named.map(|call| (*call, Vec::new())).collect();
+    let allowed = ALLOWED.iter().chain(ALLOWED_LEGACY).flat_map(|(_, calls)| *calls).copied();
+    let rules = allowed.chain(denied()).map(|call| (call, Vec::new())).collect();
     compile(rules, errno(Errno::ENOSYS), SeccompAction::Allow)
+}
+
+fn denied() -> impl Iterator<Item = i64> {
+    DENIED.iter().flat_map(|(_, calls)| *calls).map(|(call, _)| *call)
+}
+
+/// What is never for a program, whatever its arguments.
+fn dangerous() -> Compiled {
+    let rules = denied().map(|call| (call, Vec::new())).collect();
+    compile(rules, SeccompAction::Allow, errno(Errno::EPERM))
 }
 
 /// A family that is not listed does not exist: some (`AF_VSOCK`) reach the host past any network namespace.
@@ -97,11 +121,10 @@ fn socket_families(internet: bool) -> Compiled {
     compile(rules.into(), SeccompAction::Allow, errno(Errno::EAFNOSUPPORT))
 }
 
-/// What is known to be dangerous is refused as such, wholly or for some arguments.
+/// What is dangerous with some arguments, or for some programs.
 fn refusals(allow: Allow) -> Compiled {
     use SeccompCmpOp::{Eq, Gt, MaskedEq, Ne};
-    let mut rules: Rules =
-        DENIED.iter().flat_map(|(_, calls)| *calls).map(|call| (*call, Vec::new())).collect();
+    let mut rules = Rules::new();
     let any_of = |conditions: Vec<SeccompCondition>| -> Result<Vec<SeccompRule>, _> {
         conditions.into_iter().map(|condition| SeccompRule::new(vec![condition])).collect()
     };
@@ -186,17 +209,23 @@ fn int(
 mod tests {
     //! The tables agree with each other; that the kernel does what they say is shown by `tests/jailer/filter.rs`.
 
-    use super::table::{ALLOWED, ALLOWED_LEGACY, ATTRIBUTES, DENIED, DENIED_BITS, MODES};
+    use super::table::{ALLOWED, ALLOWED_LEGACY, ATTRIBUTES, DENIED, DENIED_BITS, MODES, PREFIX};
     use super::{Allow, Filter};
     use std::collections::BTreeSet;
 
     #[test]
     fn every_call_is_named_once() {
         let mut seen = BTreeSet::new();
-        for (reason, calls) in ALLOWED.iter().chain(ALLOWED_LEGACY).chain(DENIED) {
+        for (reason, calls) in ALLOWED.iter().chain(ALLOWED_LEGACY) {
             assert!(!reason.is_empty() && !calls.is_empty());
             for call in *calls {
                 assert!(seen.insert(*call), "call {call} ({reason}) is named twice");
+            }
+        }
+        for (reason, calls) in DENIED {
+            for (call, name) in *calls {
+                assert!(seen.insert(*call), "{name} ({reason}) is named twice");
+                assert!(name.starts_with(PREFIX), "{name}");
             }
         }
         let partly =
@@ -222,8 +251,13 @@ mod tests {
         const BPF_MAXINSNS: usize = 4096;
         for all in [true, false] {
             let allow = Allow { subprocess: all, internet: all, attributes: all };
-            let Filter(programs) = Filter::build(allow).unwrap();
-            assert!(programs.iter().all(|program| (1..=BPF_MAXINSNS).contains(&program.len())));
+            let Filter { programs, dangerous } = Filter::build(allow).unwrap();
+            assert!(
+                programs
+                    .iter()
+                    .chain([&dangerous])
+                    .all(|program| (1..=BPF_MAXINSNS).contains(&program.len()))
+            );
         }
     }
 }

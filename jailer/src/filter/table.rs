@@ -9,6 +9,16 @@
 /// A reason and the calls it is for.
 type Group = (&'static str, &'static [i64]);
 
+/// A reason and the calls it is for, with their names in the libc crate, all of which begin with [`PREFIX`].
+pub(super) type NamedGroup = (&'static str, &'static [(i64, &'static str)]);
+
+/// Before the name of each call.
+pub(super) const PREFIX: &str = "SYS_";
+
+macro_rules! named {
+    ($($call:ident),+ $(,)?) => { &[$((libc::$call, stringify!($call))),+] };
+}
+
 /// A reason and one value of an argument.
 type Value = (&'static str, u64);
 
@@ -126,32 +136,32 @@ pub(super) const ALLOWED_LEGACY: &[Group] = &[];
 
 /// Calls that are answered `EPERM`: known, and never for a program.
 #[rustfmt::skip]
-pub(super) const DENIED: &[Group] = &[
-    ("looking into and steering other processes", &[
-        libc::SYS_ptrace, libc::SYS_process_vm_readv, libc::SYS_process_vm_writev, libc::SYS_kcmp,
-        libc::SYS_pidfd_getfd, libc::SYS_process_madvise, libc::SYS_migrate_pages, libc::SYS_move_pages,
+pub(super) const DENIED: &[NamedGroup] = &[
+    ("looking into and steering other processes", named![
+        SYS_ptrace, SYS_process_vm_readv, SYS_process_vm_writev, SYS_kcmp,
+        SYS_pidfd_getfd, SYS_process_madvise, SYS_migrate_pages, SYS_move_pages,
     ]),
-    ("changing what the file system is", &[
-        libc::SYS_mount, libc::SYS_umount2, libc::SYS_pivot_root, libc::SYS_chroot, libc::SYS_open_tree,
-        libc::SYS_move_mount, libc::SYS_fsopen, libc::SYS_fsconfig, libc::SYS_fsmount, libc::SYS_fspick,
-        libc::SYS_mount_setattr, libc::SYS_swapon, libc::SYS_swapoff, libc::SYS_quotactl,
+    ("changing what the file system is", named![
+        SYS_mount, SYS_umount2, SYS_pivot_root, SYS_chroot, SYS_open_tree,
+        SYS_move_mount, SYS_fsopen, SYS_fsconfig, SYS_fsmount, SYS_fspick,
+        SYS_mount_setattr, SYS_swapon, SYS_swapoff, SYS_quotactl,
     ]),
-    ("other namespaces", &[libc::SYS_unshare, libc::SYS_setns]),
-    ("becoming someone else", &[
-        libc::SYS_setuid, libc::SYS_setgid, libc::SYS_setreuid, libc::SYS_setregid, libc::SYS_setresuid,
-        libc::SYS_setresgid, libc::SYS_setfsuid, libc::SYS_setfsgid, libc::SYS_setgroups,
+    ("other namespaces", named![SYS_unshare, SYS_setns]),
+    ("becoming someone else", named![
+        SYS_setuid, SYS_setgid, SYS_setreuid, SYS_setregid, SYS_setresuid,
+        SYS_setresgid, SYS_setfsuid, SYS_setfsgid, SYS_setgroups,
     ]),
-    ("large and often broken parts of the kernel", &[
-        libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register, libc::SYS_bpf,
-        libc::SYS_perf_event_open, libc::SYS_userfaultfd, libc::SYS_add_key, libc::SYS_request_key,
-        libc::SYS_keyctl, libc::SYS_fanotify_init, libc::SYS_fanotify_mark, libc::SYS_lookup_dcookie,
+    ("large and often broken parts of the kernel", named![
+        SYS_io_uring_setup, SYS_io_uring_enter, SYS_io_uring_register, SYS_bpf,
+        SYS_perf_event_open, SYS_userfaultfd, SYS_add_key, SYS_request_key,
+        SYS_keyctl, SYS_fanotify_init, SYS_fanotify_mark, SYS_lookup_dcookie,
     ]),
-    ("files by handle, past every directory", &[libc::SYS_name_to_handle_at, libc::SYS_open_by_handle_at]),
-    ("the host: its kernel, modules, name, clock, log and accounting", &[
-        libc::SYS_init_module, libc::SYS_finit_module, libc::SYS_delete_module, libc::SYS_kexec_load,
-        libc::SYS_reboot, libc::SYS_sethostname, libc::SYS_setdomainname, libc::SYS_settimeofday,
-        libc::SYS_clock_settime, libc::SYS_clock_adjtime, libc::SYS_adjtimex, libc::SYS_syslog,
-        libc::SYS_acct, libc::SYS_vhangup, libc::SYS_sync,
+    ("files by handle, past every directory", named![SYS_name_to_handle_at, SYS_open_by_handle_at]),
+    ("the host: its kernel, modules, name, clock, log and accounting", named![
+        SYS_init_module, SYS_finit_module, SYS_delete_module, SYS_kexec_load,
+        SYS_reboot, SYS_sethostname, SYS_setdomainname, SYS_settimeofday,
+        SYS_clock_settime, SYS_clock_adjtime, SYS_adjtimex, SYS_syslog,
+        SYS_acct, SYS_vhangup, SYS_sync,
     ]),
 ];
 

@@ -247,6 +247,19 @@ pub struct Ended {
     pub survivors: Vec<i32>,
     /// Whether [`Policy::result`] is there as a file; its descriptor is attached then, open for reading.
     pub result: bool,
+    /// Dangerous calls that it made, of the first [`limits::MOST_NOTICED`](crate::limits::MOST_NOTICED).
+    pub refused: Vec<Refused>,
+}
+
+/// A system call that is never for a program, and that it made all the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// Its name.
+    pub call: String,
+    /// What it is for.
+    pub why: String,
+    /// How often.
+    pub times: u64,
 }
 
 /// The cause of an end.

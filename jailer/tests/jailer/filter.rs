@@ -1,10 +1,12 @@
 //! What a program may not ask of the kernel. The attacks are made by this test binary itself, run in the jail; the
 //! control makes the same calls outside and must get another answer, so that a refusal is the jail's doing.
 
-use super::support::Launch;
+use super::support::{Launch, users};
+use flexcore_jailer::limits::MOST_NOTICED;
 use flexcore_jailer::protocol::Outcome;
 use nix::errno::Errno;
 use nix::unistd::{Uid, getuid};
+use std::collections::BTreeMap;
 use std::fs::{File, Permissions, set_permissions, write};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
@@ -141,6 +143,50 @@ fn dangerous_calls_are_refused() {
             assert_ne!(answer(&outside, name), *expected, "the control of {name}");
         }
     }
+}
+
+#[test]
+#[ignore = "not a test: the program that another test runs in the jail"]
+fn persistent_attacker() {
+    let mut answers = BTreeMap::<i32, u64>::new();
+    for _ in 0..5 * MOST_NOTICED {
+        *answers
+            .entry(attempt(&("ptrace", libc::SYS_ptrace, [-1, 0, 0, 0, 0], Errno::EPERM)))
+            .or_default() += 1;
+    }
+    for (errno, times) in answers {
+        println!("answered {errno} {times}");
+    }
+}
+
+#[test]
+fn the_first_dangerous_calls_are_seen_and_all_are_refused() {
+    let binary = this_binary();
+    for user in users() {
+        let run = |test| {
+            let launch = Launch::program([binary.as_str(), "--ignored", "--exact", test, "--nocapture"]);
+            launch.jailed().by(user).shows(binary.as_ref(), false).run()
+        };
+        let (ended, output) = run("filter::attacker");
+        let seen = |call: &str| ended.refused.iter().find(|seen| seen.call == call).map(|seen| seen.times);
+        for call in ["unshare", "ptrace", "bpf", "keyctl", "finit_module"] {
+            assert_eq!(seen(call), Some(1), "{call}: {output} {:?}", ended.refused);
+        }
+        assert_eq!((seen("clone"), seen("socket")), (None, None), "only what is never for a program");
+        let (ended, output) = run("filter::persistent_attacker");
+        assert_eq!(ended.outcome, Outcome::Exit(0), "{output}");
+        assert_eq!(ended.refused.iter().map(|seen| seen.times).sum::<u64>(), MOST_NOTICED);
+        let answered = |errno: Errno, times| format!("answered {} {times}\n", errno as i32);
+        // whoever is asked too often listens no more, and the kernel refuses
+        assert!(output.contains(&answered(Errno::EPERM, MOST_NOTICED)), "{output}");
+        assert!(output.contains(&answered(Errno::ENOSYS, 4 * MOST_NOTICED)), "{output}");
+    }
+}
+
+#[test]
+fn ordinary_programs_make_no_dangerous_call() {
+    let (ended, _) = Launch::sh("ls / | sort | head -1").jailed().run();
+    assert_eq!((ended.outcome, ended.refused), (Outcome::Exit(0), Vec::new()));
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -98,3 +98,12 @@ async fn what_cannot_be_passed_is_said_before_the_start() {
         assert!(cause.message.contains(part), "{}", cause.message);
     }
 }
+
+#[tokio::test]
+async fn a_dangerous_system_call_is_refused_and_stands_beside_the_cause() {
+    let bench = Bench::new();
+    let cause = bench.run(step(vec![sh("unshare --net true; exit 3")])).await.0.cause.unwrap();
+    let denials = json!([{"system_call": "unshare", "reason": "other namespaces", "times": 1}]);
+    assert_eq!(cause.detail["denials"], denials, "{cause:?}");
+    assert!(bench.logs.say("it was denied the system call unshare: other namespaces"));
+}

@@ -36,8 +36,11 @@ pub enum Call {
 }
 
 /// Every call there is: its name, and how its arguments are read.
-const TABLE: [(&str, fn(&mut Object<'_>) -> Option<Call>); API_CALLS.len()] =
+const TABLE: [(&str, Read); API_CALLS.len()] =
     [(API_CALLS[0], read_bookmarks), (API_CALLS[1], publish_event)];
+
+/// Reads the arguments of a call, telling what is wrong; a call, unless it cannot be built.
+type Read = fn(&mut Object<'_>) -> Option<Call>;
 
 /// The names of the calls, as manifests grant them.
 pub const API_CALLS: &[&str] = &["bookmarks.read", "events.publish"];
