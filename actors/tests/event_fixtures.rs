@@ -183,7 +183,7 @@ fn granted() -> Granted {
         api: vec!["events.publish".to_owned()],
         ..manifest().capabilities
     };
-    Granted { capabilities, policy: Some("sha256:00ff".to_owned()) }
+    Granted { capabilities, policy: Some("sha256:00ff".to_owned()), leads: None }
 }
 
 fn attempt() -> AttemptId {

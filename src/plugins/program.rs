@@ -102,8 +102,14 @@ pub(super) async fn prepare(
     let granted = &attempt.granted[n];
     let secrets_dir = scratch.secrets(n);
     let own = secrets::variables(manifest, granted, &secrets_dir);
-    let view = view::of(host, manifest, Path::new(&located.path), located.environment.as_deref())
-        .map_err(|why| Refusal::start_failed(plugin, why))?;
+    let view = view::of(
+        host,
+        manifest,
+        program.leads.as_ref(),
+        Path::new(&located.path),
+        located.environment.as_deref(),
+    )
+    .map_err(|why| Refusal::start_failed(plugin, why))?;
     let mut prepared = Prepared {
         plugin: plugin.clone(),
         kind: manifest.kind,

@@ -251,6 +251,7 @@ pub fn program(name: &str, kind: PluginType, protocol: Protocol, command: &[&str
     };
     ProgramSpec {
         manifest,
+        leads: None,
         config: json!({}),
         secrets: Vec::new(),
         catalog: None,

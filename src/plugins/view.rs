@@ -5,7 +5,7 @@ use std::fs::read_to_string;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use flexcore_actors::domain::plugin::{Manifest, WORKDIR};
+use flexcore_actors::domain::plugin::{Leads, Manifest, WORKDIR};
 use flexcore_jailer::base;
 
 use super::host::Host;
@@ -14,27 +14,30 @@ use super::launch::Shown;
 /// The file in which a virtual environment says where its interpreter comes from.
 const ENVIRONMENT_FILE: &str = "pyvenv.cfg";
 
-/// The view of a plugin's program; `environment` is the directory of its environment's programs.
+/// The view of a plugin's program; `environment` is the directory of its environment's programs, `leads` where granted
+/// paths lead by links, if they must lead there.
 ///
 /// # Errors
 /// A person's sentence: what is granted but not there, or leads where it must not.
 pub fn of(
     host: &Host,
     manifest: &Manifest,
+    leads: Option<&Leads>,
     program: &Path,
     environment: Option<&Path>,
 ) -> Result<Vec<Shown>, String> {
-    let granted = granted(manifest, &host.data_dir)?;
+    let granted = granted(manifest, leads, &host.data_dir)?;
     Ok(own(program, environment).into_iter().chain(granted).collect())
 }
 
 /// What its manifest is granted.
-fn granted(manifest: &Manifest, data_dir: &Path) -> Result<Vec<Shown>, String> {
+fn granted(manifest: &Manifest, leads: Option<&Leads>, data_dir: &Path) -> Result<Vec<Shown>, String> {
     let mut shown = Vec::new();
     let capabilities = &manifest.capabilities;
     for (key, paths, write) in [("read", &capabilities.read, false), ("write", &capabilities.write, true)] {
         for path in paths.iter().filter(|path| !path.starts_with(WORKDIR)) {
             let source = place(Path::new(path), data_dir)
+                .and_then(|source| still(path, source, leads))
                 .map_err(|why| format!("capabilities.{key} cannot be shown to it: {why}"))?;
             shown.push(Shown { source, target: PathBuf::from(path), write });
         }
@@ -47,6 +50,21 @@ fn granted(manifest: &Manifest, data_dir: &Path) -> Result<Vec<Shown>, String> {
             source.display()
         )),
     }
+}
+
+/// A grant is resolved once, when the plugin is registered: whoever may write a directory on the way to it could lead it
+/// anywhere, past what the policy allows.
+fn still(path: &str, source: PathBuf, leads: Option<&Leads>) -> Result<PathBuf, String> {
+    let Some(leads) = leads else { return Ok(source) };
+    let registered = Path::new(leads.get(path).map_or(path, String::as_str));
+    if registered.components().eq(source.components()) {
+        return Ok(source);
+    }
+    Err(format!(
+        "{path} leads to {} now, and led to {} when the plugin was registered: apply its manifest again if that is meant",
+        source.display(),
+        registered.display()
+    ))
 }
 
 /// Whether a grant leads out of all of them by a link in a place that the plugin may write: it could grant itself anything.
@@ -156,12 +174,12 @@ mod tests {
             create_dir_all(place).unwrap();
         }
         let wanted = manifest(&[&within], &[&area]);
-        assert_eq!(granted(&wanted, &data).unwrap().len(), 2);
+        assert_eq!(granted(&wanted, None, &data).unwrap().len(), 2);
         let leads_to = |place: &Path| {
             if within.is_symlink() { std::fs::remove_file(&within) } else { std::fs::remove_dir(&within) }
                 .unwrap();
             symlink(place, &within).unwrap();
-            granted(&wanted, &data)
+            granted(&wanted, None, &data)
         };
         // what the plugin may do to its own area between two executions
         assert!(leads_to(&data).unwrap_err().contains("FlexCore's own data"));
@@ -173,7 +191,35 @@ mod tests {
         // a link that somebody else keeps, outside of what the plugin may write, is the operator's
         let link = root.join("current");
         symlink(&other, &link).unwrap();
-        assert_eq!(granted(&manifest(&[&link], &[&area]), &data).unwrap()[0].source, other);
+        assert_eq!(granted(&manifest(&[&link], &[&area]), None, &data).unwrap()[0].source, other);
+    }
+
+    #[test]
+    fn a_grant_leads_where_it_led_when_the_plugin_was_registered_or_nowhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        let [data, area, other] = ["data", "area", "other"].map(|name| root.join(name));
+        let (inbox, link) = (area.join("in"), root.join("current"));
+        for place in [&data, &inbox, &other.join("in")] {
+            create_dir_all(place).unwrap();
+        }
+        symlink(&area, &link).unwrap();
+        let wanted = manifest(&[&inbox, &link], &[]);
+        let leads = Leads::from([(link.display().to_string(), area.display().to_string())]);
+        assert_eq!(granted(&wanted, Some(&leads), &data).unwrap().len(), 2);
+        // another plugin may write the directory above
+        std::fs::remove_dir(&inbox).unwrap();
+        symlink(other.join("in"), &inbox).unwrap();
+        let refused = granted(&wanted, Some(&leads), &data).unwrap_err();
+        let expected = format!("{} leads to {} now, and led to", inbox.display(), other.join("in").display());
+        assert!(refused.contains(&expected) && refused.contains("apply its manifest again"), "{refused}");
+        std::fs::remove_file(&inbox).unwrap();
+        create_dir_all(&inbox).unwrap();
+        std::fs::remove_file(&link).unwrap();
+        symlink(&other, &link).unwrap();
+        assert!(
+            granted(&wanted, Some(&leads), &data).unwrap_err().contains("when the plugin was registered")
+        );
     }
 
     #[test]

@@ -304,7 +304,7 @@ async fn keys_and_values_are_replaced_beside_a_running_node() {
     };
     vault.secrets(&["set", "PASSWORD"], PASSWORD).await.expect(0);
     assert_eq!(got().await, sha256(PASSWORD));
-    vault.secrets(&["rotate"], "").await.expect(0).says("1 secrets are encrypted with the key");
+    vault.secrets(&["rotate"], "").await.expect(0).says("1 secret is encrypted with the key");
     assert_eq!(got().await, sha256(PASSWORD));
     vault.secrets(&["set", "PASSWORD"], TOKEN).await.expect(0);
     assert_eq!(got().await, sha256(TOKEN));

@@ -1,6 +1,5 @@
 //! The plugin host: runs the programs of one attempt of a step and tells how they ended.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -12,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::BoxFuture;
 use crate::domain::ids::{ExecutionId, Name};
 use crate::domain::outcome::{AttemptReport, Cause};
-use crate::domain::plugin::Manifest;
+use crate::domain::plugin::{Leads, Manifest};
 use crate::domain::problem::Problems;
 use crate::domain::secret::SecretPlace;
 
@@ -71,6 +70,9 @@ pub trait Calls: std::fmt::Debug + Send + Sync {
 pub struct ProgramSpec {
     /// The plugin's manifest: command, protocol, environment, limits, capabilities.
     pub manifest: Manifest,
+    /// Where paths that it is granted led by links when it was registered: they must lead there still. Absent where
+    /// nobody looked.
+    pub leads: Option<Leads>,
     /// Its configuration, every `${…}` replaced but those of secrets.
     pub config: Value,
     /// Where in the configuration secrets belong. The host writes them there for the program alone: nothing that holds
@@ -143,7 +145,7 @@ pub struct Examination {
     /// What stands in the way, by the manifest's fields.
     pub problems: Problems,
     /// Granted paths that lead elsewhere by symbolic links, and where to.
-    pub elsewhere: BTreeMap<String, String>,
+    pub elsewhere: Leads,
 }
 
 /// Runs programs.

@@ -15,9 +15,15 @@ use crate::domain::aggregate::{Aggregate, Rejection};
 use crate::domain::execution::Execution;
 use crate::domain::ids::{CommandId, CorrelationId, ExecutionId, Name, StreamId};
 use crate::domain::outcome::{Cause, CauseKind, Usage};
-use crate::domain::plugin::{AttemptId, Granted, Manifest, Plugin, PluginCommand};
+use crate::domain::plugin::{AttemptId, Granted, Leads, Manifest, Plugin, PluginCommand};
 use crate::limits::{LOG_TAIL_LINES, WAIT_POLL};
 use crate::ports::plugin_host::AttemptEnd;
+
+/// A plugin as it was when it was admitted.
+pub(super) struct Admitted {
+    pub manifest: Manifest,
+    pub leads: Option<Leads>,
+}
 
 impl Work {
     /// Takes the permits of all plugins, by name, so that two steps never hold each other's.
@@ -25,18 +31,18 @@ impl Work {
         &self,
         stop: &CancellationToken,
         admitted: &mut Vec<Name>,
-    ) -> Result<BTreeMap<Name, Manifest>, Hindrance> {
+    ) -> Result<BTreeMap<Name, Admitted>, Hindrance> {
         let mut wanted: BTreeMap<Name, u32> = BTreeMap::new();
         for program in &self.step.pipe {
             *wanted.entry(program.plugin.clone()).or_default() += 1;
         }
-        let mut manifests = BTreeMap::new();
+        let mut plugins = BTreeMap::new();
         for (name, programs) in wanted {
-            let manifest = self.admit(&name, programs, stop).await?;
+            let plugin = self.admit(&name, programs, stop).await?;
             admitted.push(name.clone());
-            manifests.insert(name, manifest);
+            plugins.insert(name, plugin);
         }
-        Ok(manifests)
+        Ok(plugins)
     }
 
     async fn admit(
@@ -44,7 +50,7 @@ impl Work {
         plugin: &Name,
         programs: u32,
         stop: &CancellationToken,
-    ) -> Result<Manifest, Hindrance> {
+    ) -> Result<Admitted, Hindrance> {
         let stream = StreamId::plugin(plugin);
         let _turn = self.turn(plugin, stop).await?;
         loop {
@@ -66,7 +72,10 @@ impl Work {
                 granted,
             };
             match self.guarded(&self.services.plugins, &stream, command).await {
-                Ok(()) => return state.manifest.clone().ok_or_else(|| self.unknown_plugin(plugin)),
+                Ok(()) => {
+                    let manifest = state.manifest.clone().ok_or_else(|| self.unknown_plugin(plugin))?;
+                    return Ok(Admitted { manifest, leads: state.leads.clone() });
+                }
                 Err(SubmitError::Rejected(Rejection::Wait(why))) => {
                     self.pause(stop, Some(&mut changes), why).await?
                 }

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::admission::Admitted;
 use super::aggregate::SubmitError;
 use super::bookmark::{BookmarkWriter, Found};
 use super::calls::ProgramCalls;
@@ -21,7 +22,7 @@ use crate::domain::outcome::{AttemptReport, Cause, CauseKind, ProgramReport, Usa
 use crate::domain::pipeline::{
     Step, StepProgram, Values, fill, schema_problems, secret_places, secret_problems,
 };
-use crate::domain::plugin::{Manifest, Protocol};
+use crate::domain::plugin::Protocol;
 use crate::limits::{BOOKMARK_INTERVAL, STOP_GRACE};
 use crate::ports::BoxFuture;
 use crate::ports::plugin_host::{AttemptEnd, HostEvent, PipeSpec, ProgramSpec};
@@ -108,10 +109,10 @@ impl Work {
     ) -> Result<(PipeSpec, Option<BookmarkWriter>), Hindrance> {
         let execution = Arc::clone(&self.execution.borrow());
         let (writer, found) = self.hold_bookmark(&execution, stop).await?.unzip();
-        let manifests = self.admit_all(stop, admitted).await?;
+        let plugins = self.admit_all(stop, admitted).await?;
         let usable = |f: &Found| !execution.from_scratch || f.reached_by == Some(self.id);
         let state = found.flatten().filter(usable).map(|f| f.state);
-        let spec = self.spec(&execution, &manifests, state).map_err(Hindrance::Cause)?;
+        let spec = self.spec(&execution, &plugins, state).map_err(Hindrance::Cause)?;
         Ok((spec, writer))
     }
 
@@ -177,14 +178,14 @@ impl Work {
     fn spec(
         &self,
         execution: &Execution,
-        manifests: &BTreeMap<Name, Manifest>,
+        plugins: &BTreeMap<Name, Admitted>,
         state: Option<serde_json::Value>,
     ) -> Result<PipeSpec, Cause> {
         let queued = execution.queued_at.unwrap_or_else(|| self.services.shared.clock.now());
         let today = queued.to_zoned(jiff::tz::TimeZone::UTC).date();
         let values = Values { parameters: &execution.parameters, execution: self.id, today };
         let program = |program: &StepProgram| {
-            let manifest = &manifests[&program.plugin];
+            let Admitted { manifest, leads } = &plugins[&program.plugin];
             let config = fill(&program.config, values);
             let secrets = secret_places(&program.config, Some(values));
             let mut problems = secret_problems(manifest, &program.config, &program.parameters, "");
@@ -198,6 +199,7 @@ impl Work {
             }
             Ok(ProgramSpec {
                 manifest: manifest.clone(),
+                leads: leads.clone(),
                 config,
                 secrets,
                 catalog: program.catalog.clone(),

@@ -30,7 +30,7 @@ pub enum FrameError {
     Encode,
     /// Not a message of this protocol, or one with a field that this side does not know.
     #[error(
-        "message cannot be decoded: daemon and launcher are of different versions, or the bytes are damaged"
+        "message cannot be decoded: daemon and launcher are of different builds (build or install both together), or the bytes are damaged"
     )]
     Decode,
 }

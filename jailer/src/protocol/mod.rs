@@ -247,7 +247,9 @@ pub struct Ended {
     pub survivors: Vec<i32>,
     /// Whether [`Policy::result`] is there as a file; its descriptor is attached then, open for reading.
     pub result: bool,
-    /// Dangerous calls that it made, of the first [`limits::MOST_NOTICED`](crate::limits::MOST_NOTICED).
+    /// Dangerous calls that it made, of the first [`limits::MOST_NOTICED`](crate::limits::MOST_NOTICED). A launcher of an
+    /// earlier build tells none.
+    #[serde(default)]
     pub refused: Vec<Refused>,
 }
 

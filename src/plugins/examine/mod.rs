@@ -130,7 +130,8 @@ async fn try_out(host: &Host, manifest: &Manifest, located: Located) -> Result<(
         stderr: nowhere().map_err(io)?,
         limits: manifest.limits.clone(),
         jail: Some(Jail {
-            view: view::of(host, manifest, Path::new(&located.path), located.environment.as_deref())?,
+            // where links lead now is what is granted
+            view: view::of(host, manifest, None, Path::new(&located.path), located.environment.as_deref())?,
             files: Vec::new(),
             subprocess: manifest.capabilities.subprocess,
             result: None,

@@ -72,7 +72,7 @@ impl Aggregate for Plugin {
     type Command = PluginCommand;
     type Event = PluginEvent;
     const CATEGORY: Category = Category::Plugin;
-    const SHAPE: u32 = 2;
+    const SHAPE: u32 = 3;
 
     fn decide(&self, command: PluginCommand, now: Timestamp) -> Result<Decision<PluginEvent>, Rejection> {
         let Some(manifest) = &self.manifest else {
@@ -86,7 +86,9 @@ impl Aggregate for Plugin {
         };
         match command {
             PluginCommand::Register(..) => Err(self.already_known(manifest)),
-            PluginCommand::Revise(new, _) if self.status != Status::Retired && *new == *manifest => {
+            PluginCommand::Revise(new, granted)
+                if self.status != Status::Retired && *new == *manifest && granted.leads == self.leads =>
+            {
                 Ok(Decision::nothing())
             }
             PluginCommand::Revise(new, granted) => {

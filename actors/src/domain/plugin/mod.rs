@@ -24,6 +24,8 @@ pub use events::{
 pub use manifest::{
     DEFAULT_CONCURRENCY, Environment, Limits, Manifest, PluginType, Protocol, PythonEnvironment,
 };
-pub use policy::{Allowance, Bounds, Granted, HostPattern, Judgement, Pattern, Policy, Rule, read_policy};
+pub use policy::{
+    Allowance, Bounds, Granted, HostPattern, Judgement, Leads, Pattern, Policy, Rule, read_policy,
+};
 pub use read::read_manifest;
 pub use state::{Permit, Plugin, Quarantine, Status};

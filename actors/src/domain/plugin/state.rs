@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::events::{AttemptId, PluginEvent};
 use super::manifest::Manifest;
+use super::policy::{Granted, Leads};
 use crate::domain::aggregate::Recorded;
 use crate::domain::codec::pairs;
 use crate::domain::ids::{Incarnation, Version};
@@ -19,6 +20,8 @@ use crate::limits::CIRCUIT_WINDOW;
 pub struct Plugin {
     /// What it is; `None` while it does not exist.
     pub manifest: Option<Manifest>,
+    /// Where paths that it is granted lead by links; absent where nobody looked when it was registered.
+    pub leads: Option<Leads>,
     /// Where it is in its lifecycle.
     pub status: Status,
     /// Attempts that hold a permit: how many programs, and in which node's life.
@@ -119,8 +122,8 @@ impl Plugin {
 
     pub(super) fn change(&mut self, event: &PluginEvent, recorded: Recorded) {
         match event {
-            PluginEvent::PluginRegistered(e) => self.manifest = Some(e.manifest.clone()),
-            PluginEvent::PluginRevised(e) => self.manifest = Some(e.manifest.clone()),
+            PluginEvent::PluginRegistered(e) => self.is_now(&e.manifest, &e.granted),
+            PluginEvent::PluginRevised(e) => self.is_now(&e.manifest, &e.granted),
             PluginEvent::PluginEnabled(_) => self.status = Status::Enabled,
             PluginEvent::PluginDisabled(_) => self.status = Status::Disabled,
             PluginEvent::PluginRetired(_) => self.status = Status::Retired,
@@ -148,6 +151,11 @@ impl Plugin {
         }
         self.version = recorded.version;
         self.updated_at = Some(recorded.at);
+    }
+
+    fn is_now(&mut self, manifest: &Manifest, granted: &Granted) {
+        self.manifest = Some(manifest.clone());
+        self.leads.clone_from(&granted.leads);
     }
 
     fn end(&mut self, cause: Option<&Cause>, at: Timestamp) {

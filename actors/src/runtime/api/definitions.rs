@@ -27,9 +27,11 @@ impl Api {
     /// [`ApiError::Invalid`] with every problem.
     pub async fn check(&self, payload: &Value) -> Result<&'static str, ApiError> {
         if payload.get("kind").and_then(Value::as_str) == Some("Plugin") {
-            let (manifest, _) = self.sound_manifest(payload, None).await?;
+            let (manifest, granted) = self.sound_manifest(payload, None).await?;
             let known = self.read_plugin(&manifest.name).await?;
-            return Ok(action(known.manifest.as_ref(), &manifest));
+            // where links lead is part of what is granted
+            let was = known.manifest.as_ref().map(|manifest| (manifest, known.leads.as_ref()));
+            return Ok(action(was.as_ref(), &(&manifest, granted.leads.as_ref())));
         }
         let definition = self.sound_definition(payload, None).await?;
         let known = self.read_pipeline(&definition.name).await?;
@@ -78,13 +80,14 @@ impl Api {
         let payload = named(payload, id.unwrap_or_default())?;
         let manifest = read_manifest(&payload).map_err(ApiError::Invalid)?;
         let policy = &self.services.policy;
-        let Judgement { granted, denied } = policy.judge(&manifest);
+        let Judgement { mut granted, denied } = policy.judge(&manifest);
         let Examination { mut problems, elsewhere } = self.services.host.examine(&manifest).await;
         problems.add_later(denied);
         if !elsewhere.is_empty() {
             // what is granted is what the links lead to
             problems.add_later(policy.judge(&led(&manifest, &elsewhere)).denied);
         }
+        granted.leads = Some(elsewhere);
         problems.into_result((manifest, granted)).map_err(ApiError::Invalid)
     }
 

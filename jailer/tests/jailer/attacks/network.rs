@@ -119,3 +119,19 @@ fn sockets_of_the_hosts_programs_are_out_of_reach() {
         assert_eq!((inside["abstract"].as_str(), inside["path"].as_str()), ("ConnectionRefused", "NotFound"));
     }
 }
+
+/// No layer of the kernel's tells connecting from reading here: the documentation warns of it.
+#[test]
+fn a_socket_in_a_granted_directory_can_be_connected_to() {
+    let place = directory(None);
+    let path = place.path().join("socket");
+    let _listener = UnixListener::bind(&path).unwrap();
+    set_permissions(&path, Permissions::from_mode(0o777)).unwrap();
+    for user in users() {
+        for write in [false, true] {
+            let mut launch = attacker("network::caller").by(user).shows(place.path(), write);
+            launch.policy.env.push(("SOCKET".into(), path.to_str().unwrap().to_owned()));
+            assert_eq!(told(&launch.run().1)["path"], "reached", "written {write}");
+        }
+    }
+}

@@ -8,6 +8,8 @@
 mod pattern;
 mod read;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::capabilities::{Capabilities, WORKDIR, host_port, is_within, plain_path};
@@ -81,7 +83,13 @@ pub struct Granted {
     pub capabilities: Capabilities,
     /// The digest of the policy that allowed it; absent where there was none.
     pub policy: Option<String>,
+    /// Where granted paths led by symbolic links when it was registered; absent where nobody looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leads: Option<Leads>,
 }
+
+/// Granted paths that lead elsewhere by symbolic links, and where to.
+pub type Leads = BTreeMap<String, String>;
 
 /// What a policy says of a manifest.
 #[derive(Debug, Clone, PartialEq)]
@@ -116,7 +124,7 @@ impl Policy {
     pub fn judge(&self, manifest: &Manifest) -> Judgement {
         let asked = &manifest.capabilities;
         let Some(rules) = &self.rules else {
-            let granted = Granted { capabilities: asked.clone(), policy: None };
+            let granted = Granted { capabilities: asked.clone(), policy: None, leads: None };
             return Judgement { granted, denied: Problems::default() };
         };
         let name = manifest.name.as_str();
@@ -134,7 +142,8 @@ impl Policy {
             api: court.list("api", &asked.api, may(|a| &a.api), may(|a| &a.api)),
         };
         court.limits(&manifest.limits);
-        Judgement { granted: Granted { capabilities, policy: self.id.clone() }, denied: court.denied }
+        let granted = Granted { capabilities, policy: self.id.clone(), leads: None };
+        Judgement { granted, denied: court.denied }
     }
 }
 

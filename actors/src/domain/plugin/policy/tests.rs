@@ -27,7 +27,7 @@ fn without_a_policy_the_manifest_decides() {
     let asked = manifest(&json!({"read": ["/data"], "subprocess": true}), &json!({"memory": "4GiB"}));
     let judgement = Policy::default().judge(&asked);
     assert_eq!(judgement.denied, Problems::default());
-    assert_eq!(judgement.granted, Granted { capabilities: asked.capabilities, policy: None });
+    assert_eq!(judgement.granted, Granted { capabilities: asked.capabilities, policy: None, leads: None });
 }
 
 #[test]
@@ -47,7 +47,10 @@ fn what_no_rule_allows_is_denied_and_the_rest_is_granted() {
         env: ["TZ", "HTTP_PROXY"].map(str::to_owned).to_vec(),
         ..Capabilities::default()
     };
-    assert_eq!(judgement.granted, Granted { capabilities: granted, policy: Some("sha256:1".to_owned()) });
+    assert_eq!(
+        judgement.granted,
+        Granted { capabilities: granted, policy: Some("sha256:1".to_owned()), leads: None }
+    );
     let fields: Vec<&str> = judgement.denied.0.iter().map(|p| p.field.as_str()).collect();
     let expected = [
         "capabilities.read[2]",

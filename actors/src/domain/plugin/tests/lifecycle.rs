@@ -121,3 +121,15 @@ fn what_runs_ends_in_every_state() {
         assert_eq!(story.state.programs_running(), 0);
     }
 }
+
+#[test]
+fn where_links_lead_is_part_of_what_is_granted() {
+    let mut story = registered(&json!({}));
+    let same = manifest(&json!({}));
+    let leads = Leads::from([("/data".to_owned(), "/srv/data".to_owned())]);
+    let granted = Granted { leads: Some(leads.clone()), ..granted(&same) };
+    let again = PluginCommand::Revise(Box::new(same.clone()), granted.clone());
+    assert_eq!(story.does(again.clone()), [PluginRevised { manifest: same, granted }.into()]);
+    assert_eq!(story.state.leads, Some(leads));
+    assert_eq!(story.does(again), []);
+}
