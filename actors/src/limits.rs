@@ -199,3 +199,6 @@ pub const SWEEP_ROWS: usize = 5_000;
 pub const AUDIT_KINDS: usize = 256;
 /// For how long requests of one kind are gathered into one event.
 pub const AUDIT_EVERY: Duration = Duration::from_secs(1);
+
+/// Bytes of a question to another node, and of its answer: more than the largest event and the largest page of a log.
+pub const MAX_PEER_MESSAGE: usize = 8 << 20;

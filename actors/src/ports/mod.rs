@@ -5,6 +5,7 @@
 pub mod batch;
 pub mod checkpoints;
 pub mod clock;
+pub mod cluster;
 pub mod event_store;
 pub mod head;
 pub mod import_store;
@@ -18,6 +19,7 @@ pub mod subscription_store;
 
 pub use checkpoints::{OutsideCheckpoints, Signer};
 pub use clock::{Clock, IdSource};
+pub use cluster::{ClusterStore, Hints, PeerService, Peers};
 pub use event_store::EventStore;
 pub use import_store::ImportStore;
 pub use integrity_store::IntegrityStore;
