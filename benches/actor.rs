@@ -15,21 +15,21 @@ use std::time::{Duration, Instant};
 use criterion::Criterion;
 use flexcore_actors::domain::ids::{Name, Position, StreamId};
 use flexcore_actors::domain::pipeline::Pipeline;
-use flexcore_actors::ports::EventStore;
 use flexcore_actors::ports::clock::System;
 use flexcore_actors::runtime::aggregate::{Directory, Shared, Snapshots};
 use flexcore_actors::runtime::api::{Api, CommandKind};
+use flexcore_actors::runtime::cluster::Cluster;
 use flexcore_actors::runtime::committer::Committer;
 use flexcore_actors::runtime::inspect::Inspector;
 use flexcore_actors::runtime::node::Node;
 use flexcore_actors::runtime::supervisor::SupervisorHandle;
+use flexcore_actors::testkit::conformance::own_all;
 use flexcore_actors::testkit::{
     MemoryReadModels, MemorySnapshots, MemoryStore, MemorySubscriptions, integrity_ports,
 };
 use serde_json::json;
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
 
 use self::idle_node::Stores;
 
@@ -41,6 +41,7 @@ const CALLERS: u64 = 16;
 async fn node(store: Arc<MemoryStore>) -> anyhow::Result<Node> {
     let stores = Stores {
         events: Arc::clone(&store) as _,
+        cluster: Arc::clone(&store) as _,
         read_models: Arc::new(MemoryReadModels::default()),
         snapshots: Arc::new(MemorySnapshots::default()),
         subscriptions: Arc::new(MemorySubscriptions::new(Arc::new(System))),
@@ -58,13 +59,17 @@ async fn node(store: Arc<MemoryStore>) -> anyhow::Result<Node> {
 }
 
 /// A directory of pipelines by itself, on a store that a node has filled.
-async fn directory(store: Arc<dyn EventStore>) -> anyhow::Result<Arc<Directory<Pipeline>>> {
+async fn directory(store: Arc<MemoryStore>) -> anyhow::Result<Arc<Directory<Pipeline>>> {
     let ids = Arc::new(System);
     let supervisor = SupervisorHandle::spawn("pipelines", Inspector::new("bench"), ids.clone(), None).await?;
     let committer =
-        Committer::start("bench", Arc::clone(&store), Arc::new(System), &supervisor, Position(0)).await;
+        Committer::start("bench", Arc::clone(&store) as _, Arc::new(System), &supervisor, Position(0)).await;
     let shared = Shared {
-        epochs: store.claim_all("bench").await?,
+        cluster: Cluster::owning(
+            Name::new("bench")?,
+            Arc::clone(&store) as _,
+            &own_all(&*store, "bench").await,
+        ),
         store,
         committer,
         clock: Arc::new(System),
@@ -72,7 +77,6 @@ async fn directory(store: Arc<dyn EventStore>) -> anyhow::Result<Arc<Directory<P
         snapshots: Snapshots::new(Arc::new(MemorySnapshots::default())),
         recoveries: Semaphore::new(1),
         replays: Semaphore::new(1),
-        superseded: CancellationToken::new(),
     };
     Ok(Arc::new(Directory::new(supervisor, Arc::new(shared))))
 }

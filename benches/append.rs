@@ -23,12 +23,13 @@ use flexcore_actors::domain::ids::{
     CommandId, CorrelationId, Epoch, EventId, ExecutionId, StreamId, Version,
 };
 use flexcore_actors::domain::integrity::leaf::LeafHash;
+use flexcore_actors::ports::IdSource;
 use flexcore_actors::ports::clock::System;
 use flexcore_actors::ports::event_store::{Append, AppendOutcome, CommandRecord, StreamAppend};
-use flexcore_actors::ports::{EventStore, IdSource};
 use flexcore_actors::runtime::committer::Committer;
 use flexcore_actors::runtime::inspect::Inspector;
 use flexcore_actors::runtime::supervisor::SupervisorHandle;
+use flexcore_actors::testkit::conformance::{Store, own_all};
 use flexcore_test_support::TestDatabase;
 
 use self::figures::percentile;
@@ -94,12 +95,12 @@ struct Ours {
 }
 
 impl Ours {
-    async fn start(store: Arc<dyn EventStore>) -> Result<Self> {
-        let epochs = store.claim_all("bench").await?;
+    async fn start(store: Arc<dyn Store>) -> Result<Self> {
+        let epochs = own_all(&*store, "bench").await;
         let head = store.head().await?;
         let supervisor =
             SupervisorHandle::spawn("node", Inspector::new("bench"), Arc::new(System), None).await?;
-        let committer = Committer::start("bench", store, Arc::new(System), &supervisor, head).await;
+        let committer = Committer::start("bench", store as _, Arc::new(System), &supervisor, head).await;
         Ok(Self { committer, supervisor, epochs })
     }
 
@@ -181,7 +182,8 @@ fn unit(case: &Case, stream: StreamId, expected: u64, epochs: &[Epoch], payload:
     };
     let epoch = epochs[usize::from(stream.shard().0)];
     let events = (0..case.events).map(event).collect();
-    let part = StreamAppend { stream, epoch, expected: Version(expected), previous: PREVIOUS, events };
+    let part =
+        StreamAppend { stream, epoch: Some(epoch), expected: Version(expected), previous: PREVIOUS, events };
     Append { command, origin, streams: vec![part], wakeups: Vec::new() }
 }
 

@@ -10,10 +10,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use flexcore::postgres::PostgresStore;
 use flexcore_actors::domain::ids::Position;
-use flexcore_actors::ports::EventStore;
 use flexcore_actors::ports::event_store::EventFilter;
 use flexcore_actors::runtime::subscription::Log;
-use flexcore_actors::testkit::conformance::{Writer, pipeline};
+use flexcore_actors::testkit::conformance::{Store, Writer, pipeline};
 use flexcore_test_support::TestDatabase;
 use tokio_postgres::Client;
 
@@ -30,7 +29,7 @@ const ROUNDS: usize = 5;
 async fn main() -> anyhow::Result<()> {
     let events = std::env::args().filter_map(|argument| argument.parse().ok()).next().unwrap_or(EVENTS);
     let database = TestDatabase::create().await;
-    let store: Arc<dyn EventStore> = Arc::new(PostgresStore::connect(&database.url()).await?);
+    let store: Arc<dyn Store> = Arc::new(PostgresStore::connect(&database.url()).await?);
     fill(&store, events).await;
     let bare = database.connect().await;
     bare.batch_execute("vacuum analyze event").await?;
@@ -53,7 +52,7 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn fill(store: &Arc<dyn EventStore>, events: u64) {
+async fn fill(store: &Arc<dyn Store>, events: u64) {
     let writer = Writer::claim_as(Arc::clone(store), "bench").await;
     for batch in 0..events.div_ceil(BATCH) {
         let count = BATCH.min(events - batch * BATCH);
@@ -62,9 +61,9 @@ async fn fill(store: &Arc<dyn EventStore>, events: u64) {
     }
 }
 
-async fn follow(store: &Arc<dyn EventStore>, events: u64) -> anyhow::Result<Duration> {
+async fn follow(store: &Arc<dyn Store>, events: u64) -> anyhow::Result<Duration> {
     let began = Instant::now();
-    let mut follower = Log::new(Arc::clone(store)).follow(Position(0), EventFilter::default());
+    let mut follower = Log::new(Arc::clone(store) as _).follow(Position(0), EventFilter::default());
     let mut seen = 0;
     while seen < events {
         seen += follower.next().await?.events.len() as u64;

@@ -21,11 +21,11 @@ use flexcore::sqlite::SqliteStore;
 use flexcore_actors::domain::ids::{Position, StreamId};
 use flexcore_actors::domain::integrity::leaf::{LeafHash, next_digest};
 use flexcore_actors::domain::integrity::merkle::TreeBuilder;
+use flexcore_actors::ports::IntegrityStore;
 use flexcore_actors::ports::event_store::{Append, EventFilter};
-use flexcore_actors::ports::{EventStore, IntegrityStore};
 use flexcore_actors::runtime::integrity::export::{ExportQuery, ExportReader, Exporter};
 use flexcore_actors::runtime::integrity::verification::{Progress, Subject, verify};
-use flexcore_actors::testkit::conformance::{Writer, pipeline};
+use flexcore_actors::testkit::conformance::{Store, Writer, pipeline};
 use flexcore_test_support::TestDatabase;
 use jiff::Timestamp;
 
@@ -79,7 +79,7 @@ fn report(name: &str, times: &Times, events: usize) {
 }
 
 /// Appends the events and measures both sides of every batch.
-async fn fill(store: Arc<dyn EventStore>, events: usize, digest: Option<Duration>) -> Result<Times> {
+async fn fill(store: Arc<dyn Store>, events: usize, digest: Option<Duration>) -> Result<Times> {
     let writer = Writer::claim_as(store, "bench").await;
     let streams: Vec<StreamId> = (0..UNITS).map(|n| pipeline(&format!("p{n}"))).collect();
     let payload = Bytes::from(vec![0x41_u8; PAYLOAD]);
@@ -144,7 +144,7 @@ async fn digest_in_the_server(database: &TestDatabase) -> Result<Duration> {
 /// Sealing, verifying, exporting, and verifying the export: events a second.
 async fn speeds(
     name: &str,
-    events: Arc<dyn EventStore>,
+    events: Arc<dyn Store>,
     integrity: Arc<dyn IntegrityStore>,
     folder: &std::path::Path,
     count: usize,

@@ -32,6 +32,7 @@ use flexcore_actors::ports::EventStore;
 use flexcore_actors::ports::batch::Batch;
 use flexcore_actors::ports::event_store::{Append, AppendOutcome, StreamAppend};
 use flexcore_actors::runtime::api::Api;
+use flexcore_actors::testkit::conformance::own_all;
 use flexcore_test_support::TestDatabase;
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -60,7 +61,7 @@ async fn main() -> Result<()> {
     let node = postgres_node::start_on(&store).await?;
     let api = node.api();
     // takes the shards from the node, which writes nothing here
-    let epochs = store.claim_all("bench").await?;
+    let epochs = own_all(&*store, "bench").await;
     let writer = tokio::spawn(write(Arc::clone(&store), epochs, rate, seconds));
     let mut lags: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     while !writer.is_finished() {
@@ -154,7 +155,7 @@ fn execution(epochs: &[Epoch]) -> Result<Append> {
         NewEvent { id: EventId(Uuid::now_v7()), kind, schema_version, payload }
     });
     let part = StreamAppend {
-        epoch: epochs[usize::from(stream.shard().0)],
+        epoch: Some(epochs[usize::from(stream.shard().0)]),
         stream,
         expected: Version(0),
         previous: LeafHash::NONE,

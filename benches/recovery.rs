@@ -26,15 +26,16 @@ use flexcore_actors::ports::batch::Batch;
 use flexcore_actors::ports::clock::System;
 use flexcore_actors::ports::event_store::{Append, AppendOutcome, StoreError, StreamAppend};
 use flexcore_actors::ports::snapshot_store::Snapshot;
-use flexcore_actors::ports::{BoxFuture, Clock, EventStore, IdSource, SnapshotStore};
+use flexcore_actors::ports::{BoxFuture, Clock, IdSource, SnapshotStore};
 use flexcore_actors::runtime::aggregate::{Directory, Shared, Snapshots};
+use flexcore_actors::runtime::cluster::Cluster;
 use flexcore_actors::runtime::committer::Committer;
 use flexcore_actors::runtime::inspect::Inspector;
 use flexcore_actors::runtime::supervisor::SupervisorHandle;
+use flexcore_actors::testkit::conformance::{self, own_all};
 use flexcore_test_support::TestDatabase;
 use serde_json::json;
 use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
 
 use self::figures::percentile;
 
@@ -56,7 +57,7 @@ const DEADLINE: Duration = Duration::from_secs(600);
 /// A store of events and of snapshots.
 struct Store {
     name: &'static str,
-    events: Arc<dyn EventStore>,
+    events: Arc<dyn conformance::Store>,
     snapshots: Arc<dyn SnapshotStore>,
 }
 
@@ -83,22 +84,23 @@ struct Loader {
 }
 
 impl Loader {
-    async fn new(events: &Arc<dyn EventStore>, snapshots: Arc<dyn SnapshotStore>) -> Result<Self> {
+    async fn new(events: &Arc<dyn conformance::Store>, snapshots: Arc<dyn SnapshotStore>) -> Result<Self> {
         let (inspector, ids) = (Inspector::new("bench"), Arc::new(System));
         let supervisor = SupervisorHandle::spawn("pipelines", inspector, ids.clone(), None).await?;
-        let (epochs, head) = (events.claim_all("bench").await?, events.head().await?);
+        let (epochs, head) = (own_all(&**events, "bench").await, events.head().await?);
+        let cluster = Cluster::owning(Name::new("bench")?, Arc::clone(events) as _, &epochs);
         let clock = Arc::new(System);
-        let committer = Committer::start("bench", Arc::clone(events), clock.clone(), &supervisor, head).await;
+        let committer =
+            Committer::start("bench", Arc::clone(events) as _, clock.clone(), &supervisor, head).await;
         let shared = Shared {
-            store: Arc::clone(events),
+            store: Arc::clone(events) as _,
             committer,
             clock,
             ids,
-            epochs,
+            cluster,
             snapshots: Snapshots::new(snapshots),
             recoveries: Semaphore::new(1),
             replays: Semaphore::new(1),
-            superseded: CancellationToken::new(),
         };
         Ok(Self { supervisor, shared: Arc::new(shared) })
     }
@@ -125,7 +127,7 @@ impl Loader {
 
 /// Appends to one stream.
 struct Writer<'s> {
-    store: &'s dyn EventStore,
+    store: &'s dyn conformance::Store,
     stream: StreamId,
     version: u64,
     leaf: LeafHash,
@@ -134,13 +136,14 @@ struct Writer<'s> {
 impl Writer<'_> {
     /// Goes on until the stream has `length` events: a definition, then bookmarks as a tap sets them.
     async fn write(&mut self, length: u64) -> Result<()> {
-        let epochs = self.store.claim_all("bench").await?;
+        let epochs = own_all(self.store, "bench").await;
         let epoch = epochs[usize::from(self.stream.shard().0)];
         while self.version < length {
             let upto = length.min(self.version + CHUNK);
             let events = (self.version..upto).map(event).collect::<Result<Vec<_>>>()?;
             let (expected, previous) = (Version(self.version), self.leaf);
-            let part = StreamAppend { stream: self.stream.clone(), epoch, expected, previous, events };
+            let part =
+                StreamAppend { stream: self.stream.clone(), epoch: Some(epoch), expected, previous, events };
             let correlation_id = CorrelationId(System.uuid());
             let origin = Origin { actor: "node:bench".to_owned(), correlation_id, causation_id: None };
             let unit = Append { command: None, origin, streams: vec![part], wakeups: Vec::new() };

@@ -21,6 +21,7 @@ pub mod schema;
 pub mod secrets;
 pub mod sqlite;
 pub mod telemetry;
+pub mod uptime;
 mod view_sql;
 pub mod yaml;
 

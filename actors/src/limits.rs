@@ -130,6 +130,38 @@ pub const REPLAY_REQUESTS: usize = 4;
 /// How long a replay is waited for; it goes on all the same.
 pub const REPLAY_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long a node counts as alive without a renewal of its lease.
+pub const NODE_LEASE: Duration = Duration::from_secs(5);
+/// How often a node renews it.
+pub const NODE_RENEW: Duration = Duration::from_secs(1);
+/// How long after the sending of its last renewal a node serves: shorter than [`NODE_LEASE`], so that two never do.
+pub const NODE_GUARD: Duration = Duration::from_secs(4);
+/// How long a node's own renewals must have gone well before it marks another one dead: after an outage of the store
+/// all of them are late.
+pub const NODE_UNBROKEN: Duration = Duration::from_secs(10);
+/// How often a node looks at the members and owners though it heard of no change.
+pub const VIEW_EVERY: Duration = Duration::from_secs(10);
+/// How long a node that starts waits for a name whose last holder has ended without a word.
+pub const NAME_PATIENCE: Duration = Duration::from_secs(7);
+/// Shards that a node gives away at the same time.
+pub const HANDOFFS: usize = 8;
+/// How long the giving away of a shard may take before the node keeps it.
+pub const HANDOFF_PATIENCE: Duration = Duration::from_secs(5);
+/// How much more than its even share of the shards a node may get, as a percentage.
+pub const PLACEMENT_SLACK: usize = 25;
+/// Until when a shard that could not be given away is kept.
+pub const HANDOFF_AGAIN: Duration = Duration::from_secs(60);
+/// How long a node that ends waits for its shards to be given back.
+pub const LEAVE_PATIENCE: Duration = Duration::from_secs(3);
+/// How long a request waits for its shard to have an owner that answers.
+pub const ROUTE_PATIENCE: Duration = Duration::from_secs(5);
+/// How long another node may take for an answer.
+pub const PEER_PATIENCE: Duration = Duration::from_secs(10);
+/// Log lines that a node answers another at most: a line is cut at 16 KiB or before.
+pub const MAX_PEER_LINES: usize = 256;
+/// How often who follows an aggregate of another node asks for its state.
+pub const REMOTE_POLL: Duration = Duration::from_millis(500);
+
 /// Failures of one child within [`RESTART_WINDOW`] that quarantine it.
 pub const RESTARTS: u32 = 5;
 /// The window in which a child's failures are counted.

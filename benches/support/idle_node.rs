@@ -11,12 +11,15 @@ use flexcore_actors::ports::clock::System;
 use flexcore_actors::ports::log_store::LogLine;
 use flexcore_actors::ports::plugin_host::{AttemptEnd, Examination, HostEvent, PipeSpec, Progress};
 use flexcore_actors::ports::{
-    BoxFuture, EventStore, LogStore, PluginHost, ReadModels, SnapshotStore, SubscriptionStore,
+    BoxFuture, ClusterStore, EventStore, LogStore, PluginHost, ReadModels, SnapshotStore, SubscriptionStore,
 };
+use flexcore_actors::runtime::cluster::ClusterPorts;
 use flexcore_actors::runtime::integrity::IntegrityPorts;
 use flexcore_actors::runtime::node::{Node, Ports};
+use flexcore_actors::testkit::RunningTime;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 /// No programs and no logs: nothing runs here.
 struct Nothing;
@@ -58,6 +61,7 @@ impl LogStore for Nothing {
 /// Where it keeps what it keeps.
 pub struct Stores {
     pub events: Arc<dyn EventStore>,
+    pub cluster: Arc<dyn ClusterStore>,
     pub read_models: Arc<dyn ReadModels>,
     pub snapshots: Arc<dyn SnapshotStore>,
     pub subscriptions: Arc<dyn SubscriptionStore>,
@@ -65,11 +69,23 @@ pub struct Stores {
 
 /// Starts the node.
 pub async fn start(stores: Stores, integrity: IntegrityPorts) -> Result<Node> {
-    let Stores { events: store, read_models, snapshots, subscriptions } = stores;
+    let Stores { events: store, cluster, read_models, snapshots, subscriptions } = stores;
     let (host, logs) = (Arc::new(Nothing), Arc::new(Nothing));
     let (clock, ids) = (Arc::new(System), Arc::new(System));
     let policy = Arc::default();
-    let ports =
-        Ports { store, read_models, snapshots, subscriptions, host, logs, policy, integrity, clock, ids };
+    let cluster = ClusterPorts::alone(cluster, Uuid::nil(), Arc::new(RunningTime::default()));
+    let ports = Ports {
+        store,
+        read_models,
+        snapshots,
+        subscriptions,
+        host,
+        logs,
+        policy,
+        integrity,
+        clock,
+        ids,
+        cluster,
+    };
     Ok(Node::start("bench", ports).await?)
 }

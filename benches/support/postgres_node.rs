@@ -14,6 +14,7 @@ use super::idle_node::{Stores, start};
 pub async fn start_on(store: &Arc<PostgresStore>) -> Result<Node> {
     let stores = Stores {
         events: Arc::clone(store) as _,
+        cluster: Arc::clone(store) as _,
         read_models: Arc::new(store.read_models()?),
         snapshots: Arc::clone(store) as _,
         subscriptions: Arc::clone(store) as _,

@@ -2,6 +2,7 @@
 
 pub mod archiving;
 pub mod at_rest;
+mod home;
 pub(crate) mod integrity;
 mod launch; // nothing but conversions between the plugin host, the launcher and the network
 mod locks;
@@ -27,9 +28,11 @@ use flexcore_actors::domain::plugin::Policy;
 use flexcore_actors::ports::clock::System;
 use flexcore_actors::ports::event_store::StoreError;
 use flexcore_actors::ports::{
-    Clock, EventStore, IntegrityStore, LogStore, ReadModels, SecretStore, SnapshotStore, SubscriptionStore,
+    Clock, ClusterStore, EventStore, IntegrityStore, LogStore, ReadModels, SecretStore, SnapshotStore,
+    SubscriptionStore,
 };
 use flexcore_actors::runtime::api::Api;
+use flexcore_actors::runtime::cluster::ClusterPorts;
 use flexcore_actors::runtime::node::{Loss, Node as Runtime, Ports};
 use sha2::{Digest, Sha256};
 use tokio::task::JoinHandle;
@@ -48,6 +51,7 @@ use crate::sandbox::level::{Finding, Level, Requirement};
 use crate::sandbox::programs::{OWN_PROGRAMS, locate};
 use crate::secrets::Vault;
 use crate::sqlite::{SqliteReadModels, SqliteSecrets, SqliteStore};
+use crate::uptime::SinceBoot;
 
 /// Where the address that a node listens on is written, below its data directory: it may have been given port 0.
 pub const ADDRESS_FILE: &str = "http.address";
@@ -77,7 +81,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Node> {
     let listener = http::bind(config.http_listen).await?;
     let address = listener.local_addr().context("the listener has no address")?;
     let clock: Arc<dyn Clock> = Arc::new(System);
-    let Stores { events: store, snapshots, subscriptions, integrity, read_models, secrets } =
+    let Stores { events: store, cluster, snapshots, subscriptions, integrity, read_models, secrets } =
         open_stores(config, &data_dir).await?;
     let vault = Vault::new(secrets, secrets::key_place(config, &data_dir));
     let integrity = integrity::ports(config, &data_dir, integrity)?;
@@ -86,8 +90,20 @@ pub async fn start(config: &Config) -> anyhow::Result<Node> {
     let host = Arc::new(host);
     let ids = Arc::new(System);
     let policy = policy(config)?;
-    let ports =
-        Ports { store, read_models, snapshots, subscriptions, host, logs, policy, integrity, clock, ids };
+    let cluster = ClusterPorts::alone(cluster, home::id(&data_dir)?, Arc::new(SinceBoot));
+    let ports = Ports {
+        store,
+        read_models,
+        snapshots,
+        subscriptions,
+        host,
+        logs,
+        policy,
+        integrity,
+        clock,
+        ids,
+        cluster,
+    };
     let runtime = Runtime::start(config.node_name.as_str(), ports).await?;
     let api = runtime.api();
     if !config.sandbox.accept_missing.is_empty() {
@@ -144,6 +160,7 @@ fn make_data_dir(path: &Path) -> anyhow::Result<PathBuf> {
 /// One store under the names of its ports, and the read models beside it.
 struct Stores {
     events: Arc<dyn EventStore>,
+    cluster: Arc<dyn ClusterStore>,
     snapshots: Arc<dyn SnapshotStore>,
     subscriptions: Arc<dyn SubscriptionStore>,
     integrity: Arc<dyn IntegrityStore>,
@@ -154,10 +171,11 @@ struct Stores {
 impl Stores {
     fn of<S>(store: Arc<S>, read_models: impl ReadModels, secrets: Arc<dyn SecretStore>) -> Self
     where
-        S: EventStore + SnapshotStore + SubscriptionStore + IntegrityStore,
+        S: EventStore + ClusterStore + SnapshotStore + SubscriptionStore + IntegrityStore,
     {
         Self {
             events: Arc::clone(&store) as _,
+            cluster: Arc::clone(&store) as _,
             snapshots: Arc::clone(&store) as _,
             subscriptions: Arc::clone(&store) as _,
             integrity: store,

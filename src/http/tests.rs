@@ -13,9 +13,10 @@ use flexcore_actors::ports::clock::System;
 use flexcore_actors::ports::log_store::{LogLine, LogStream};
 use flexcore_actors::ports::plugin_host::{AttemptEnd, Examination, HostEvent, PipeSpec, Progress};
 use flexcore_actors::ports::{BoxFuture, LogStore, PluginHost};
+use flexcore_actors::runtime::cluster::ClusterPorts;
 use flexcore_actors::runtime::node::{Node, Ports};
 use flexcore_actors::testkit::{
-    MemoryReadModels, MemorySnapshots, MemoryStore, MemorySubscriptions, integrity_ports,
+    MemoryReadModels, MemorySnapshots, MemoryStore, MemorySubscriptions, RunningTime, integrity_ports,
 };
 use http::{HeaderMap, Request};
 use http_body_util::{BodyExt, Full};
@@ -23,6 +24,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 mod stream;
 
@@ -127,8 +129,21 @@ impl World {
         let (host, logs) = (Arc::new(Host), Arc::new(Logs));
         let read_models = Arc::new(MemoryReadModels::default());
         let policy = Arc::default();
-        let ports =
-            Ports { store, read_models, snapshots, subscriptions, host, logs, policy, integrity, clock, ids };
+        let uptime = Arc::new(RunningTime::default());
+        let cluster = ClusterPorts::alone(Arc::clone(&store) as _, Uuid::nil(), uptime);
+        let ports = Ports {
+            store,
+            read_models,
+            snapshots,
+            subscriptions,
+            host,
+            logs,
+            policy,
+            integrity,
+            clock,
+            ids,
+            cluster,
+        };
         let node = Node::start("n1", ports).await.unwrap();
         let shutdown = CancellationToken::new();
         let gateway = Gateway::new(node.api(), DEADLINE, shutdown.clone());

@@ -68,7 +68,7 @@ struct PartColumns<'a> {
     stream: Vec<&'a str>,
     category: Vec<&'static str>,
     shard: Vec<i16>,
-    epoch: Vec<i64>,
+    epoch: Vec<Option<i64>>,
     expected: Vec<i64>,
     events: Vec<i32>,
     leaf: Vec<Option<&'a [u8]>>,
@@ -78,7 +78,7 @@ struct PartColumns<'a> {
     ids: Vec<&'a StreamId>,
 }
 
-/// Each pair of shard and epoch that occurs, once.
+/// Each pair of shard and epoch that has to be right, once.
 #[derive(Default)]
 struct Claims {
     shards: Vec<i16>,
@@ -165,8 +165,11 @@ impl<'a> Columns<'a> {
     fn parts(&mut self, batch: &'a Batch, place: usize, number: i32) {
         let mut heads = batch.heads(place);
         for part in &batch.units()[place].streams {
-            let (shard, epoch) = (i16::from(part.stream.shard().0), value::integer(part.epoch.0));
-            self.claims.add(shard, epoch);
+            let shard = i16::from(part.stream.shard().0);
+            let epoch = part.epoch.map(|epoch| value::integer(epoch.0));
+            if let Some(epoch) = epoch {
+                self.claims.add(shard, epoch);
+            }
             let parts = &mut self.parts;
             match (part.events.is_empty(), part.expected.0) {
                 (true, _) => {}

@@ -15,6 +15,8 @@ pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) const APPEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an append waits for the lock of the log's head or of a shard.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a renewal of a lease may run in the database: one that takes longer is of no use.
+pub(super) const RENEW_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a read may run in the database.
 pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// What an answer may take longer than the database's own bound before its connection is given up.
@@ -68,6 +70,14 @@ pub(super) fn read_only(config: Config) -> Result<Config, StoreError> {
 /// Settings of reading connections.
 pub(super) fn reader(config: &Config) -> Config {
     with_options(config, &[("statement_timeout", &millis(READ_TIMEOUT))])
+}
+
+/// Settings of the connection that renews the node's lease. What it stores is of no use after a crash of the server.
+pub(super) fn leases(config: &Config) -> Config {
+    let timeout = millis(RENEW_TIMEOUT);
+    let mut config = with_options(config, &[("statement_timeout", &timeout), ("synchronous_commit", "off")]);
+    config.connect_timeout(RENEW_TIMEOUT);
+    config
 }
 
 /// Settings of connections that lists are read on. A list's statement is planned for the values it has: a plan for any

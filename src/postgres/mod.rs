@@ -1,4 +1,5 @@
-//! The event store in PostgreSQL: the truth of a cluster. One connection writes, one listens, a pool reads;
+//! The event store in PostgreSQL: the truth of a cluster. One connection writes, one renews
+//! the node's lease, one listens, a pool reads;
 //! every wait has a bound. What a batch means is decided inside the database by `flexcore_append` (see `migrations/postgres`), so
 //! that its lock is never held across a round trip. Nothing here knows SQLite, and no URL or password is ever part
 //! of a message.
@@ -11,7 +12,7 @@ use deadpool_postgres::{
     ClientWrapper, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime,
 };
 use flexcore_actors::domain::event::RecordedEvent;
-use flexcore_actors::domain::ids::{Category, CommandId, Epoch, Position, StreamId, Version};
+use flexcore_actors::domain::ids::{Category, CommandId, Position, StreamId, Version};
 use flexcore_actors::ports::batch::Batch;
 use flexcore_actors::ports::event_store::{
     AppendOutcome, EventFilter, StoreError, StoredCommand, StreamOrder, Wakeup,
@@ -21,6 +22,7 @@ use flexcore_actors::ports::{BoxFuture, EventStore};
 use tokio::sync::watch;
 use tokio_postgres::{Config, NoTls};
 
+use self::cluster::Leases;
 use self::listener::Listener;
 use self::writer::Writer;
 use crate::archive::Checked;
@@ -28,6 +30,7 @@ use crate::schema::{self, Migration};
 
 mod archive;
 mod archived;
+mod cluster;
 mod columns;
 mod config;
 mod error;
@@ -57,6 +60,7 @@ pub struct PostgresStore {
     config: Config,
     readers: Pool,
     writer: Writer,
+    leases: Leases,
     head: Arc<Head>,
     archive_dir: Option<PathBuf>,
     archives: Arc<Checked>,
@@ -90,6 +94,7 @@ impl PostgresStore {
         let store = Self {
             readers: pool(reader.clone(), READERS)?,
             writer: Writer::new(config::writer(&config)),
+            leases: Leases::new(config::leases(&config)),
             head: Arc::clone(&head),
             archive_dir: None,
             archives: Arc::default(),
@@ -274,10 +279,6 @@ impl EventStore for PostgresStore {
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<Wakeup>, StoreError>> {
         Box::pin(self.read("wakeups", async move |db| reads::wakeups(db, after, limit).await))
-    }
-
-    fn claim_all<'a>(&'a self, node: &'a str) -> BoxFuture<'a, Result<Vec<Epoch>, StoreError>> {
-        Box::pin(self.writer.claim_all(node))
     }
 
     fn head(&self) -> BoxFuture<'_, Result<Position, StoreError>> {

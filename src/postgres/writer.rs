@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use flexcore_actors::domain::ids::Epoch;
 use flexcore_actors::ports::batch::Batch;
 use flexcore_actors::ports::event_store::{AppendOutcome, StoreError};
 use tokio::sync::Mutex;
@@ -15,7 +14,7 @@ use tokio_postgres::{Client, Config, Row, Statement};
 
 use super::columns::{CALL, Columns};
 use super::config::{ANSWER_GRACE, APPEND_TIMEOUT};
-use super::{error, session, value};
+use super::{error, session};
 
 /// Attempts to connect before a call is answered as unavailable.
 const CONNECT_ATTEMPTS: u32 = 5;
@@ -37,7 +36,6 @@ pub(super) struct Writer {
 struct Session {
     client: Client,
     append: Statement,
-    claim_all: Statement,
     /// The position from which the partition after the next has to be made.
     partitions_until: AtomicU64,
 }
@@ -75,15 +73,6 @@ impl Writer {
             operation: OPERATION,
             source: format!("in each of {ROUNDS} rounds another writer was faster").into(),
         })
-    }
-
-    /// Takes all shards for a node.
-    pub(super) async fn claim_all(&self, node: &str) -> Result<Vec<Epoch>, StoreError> {
-        const OPERATION: &str = "claim_all";
-        let session = self.ready(OPERATION).await?;
-        let rows = self.ask(&session, &session.claim_all, &[&node], OPERATION).await?;
-        let epochs: Result<_, _> = rows.iter().map(|row| value::counter(row, "epoch").map(Epoch)).collect();
-        epochs.map_err(|e| error::not_stored(OPERATION, e))
     }
 
     /// The session, made again when it is gone.
@@ -146,17 +135,15 @@ impl Session {
                      where current_setting('synchronous_commit') = 'off'",
                 )
                 .await?;
-            let append = client.prepare(CALL).await?;
-            let claim_all = client.prepare("select epoch from flexcore_claim_all($1) as epoch").await?;
-            Ok((append, claim_all))
+            client.prepare(CALL).await
         };
-        let (append, claim_all) = match tokio::time::timeout(APPEND_TIMEOUT, prepare).await {
+        let append = match tokio::time::timeout(APPEND_TIMEOUT, prepare).await {
             Ok(prepared) => prepared.map_err(|e| error::not_stored(operation, e))?,
             Err(_) => {
                 return Err(StoreError::Unavailable { operation, source: error::too_slow(APPEND_TIMEOUT) });
             }
         };
-        Ok(Self { client, append, claim_all, partitions_until: AtomicU64::new(0) })
+        Ok(Self { client, append, partitions_until: AtomicU64::new(0) })
     }
 
     /// After a batch that reached a new partition, makes the one after it. A failure is not the batch's: it is

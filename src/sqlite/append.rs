@@ -85,13 +85,14 @@ impl Appender<'_> {
         statement.query_row(params![part.stream.as_str(), version, id.as_bytes()], stored).optional()
     }
 
-    /// S1: whether the batch's node does not own the part's shard under the part's epoch.
+    /// S1: whether the batch's node does not own the part's shard under the epoch that the part names.
     fn fenced(&self, part: &StreamAppend) -> Result<Option<AppendOutcome>> {
+        let Some(named) = part.epoch else { return Ok(None) };
         let shard = part.stream.shard();
         let mut statement = self.tx.prepare_cached("select owner, epoch from shard where shard = ?1")?;
         let (owner, epoch): (Option<String>, _) =
             statement.query_row([shard.0], |row| Ok((row.get(0)?, value::counter(row, 1)?)))?;
-        let owned = epoch == part.epoch.0 && owner.as_deref() == Some(self.batch.node());
+        let owned = epoch == named.0 && owner.as_deref() == Some(self.batch.node());
         Ok((!owned).then_some(AppendOutcome::Fenced { shard, current: Epoch(epoch) }))
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flexcore_actors::domain::event::RecordedEvent;
-use flexcore_actors::domain::ids::{Category, CommandId, Epoch, Position, StreamId, Version};
+use flexcore_actors::domain::ids::{Category, CommandId, Position, StreamId, Version};
 use flexcore_actors::ports::batch::Batch;
 use flexcore_actors::ports::event_store::{
     AppendOutcome, EventFilter, StoreError, StoredCommand, StreamOrder, Wakeup,
@@ -17,12 +17,14 @@ use flexcore_actors::ports::{BoxFuture, EventStore};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use tokio::sync::watch;
 
+use self::cluster::Members;
 use self::readers::Readers;
 use self::snapshots::SnapshotWriter;
 use self::writer::Writer;
 use crate::schema::{self, Migration};
 
 mod append;
+mod cluster;
 mod error;
 mod import;
 mod integrity;
@@ -56,6 +58,7 @@ pub struct SqliteStore {
     snapshots: SnapshotWriter,
     writer: Writer,
     head: Arc<Head>,
+    members: Members,
 }
 
 impl SqliteStore {
@@ -75,12 +78,13 @@ impl SqliteStore {
     fn over(path: &Path, connection: Connection) -> Result<Self, StoreError> {
         let last = reads::head(&connection).map_err(|e| error::not_stored("read the log's head", e))?;
         let head = Arc::new(Head::new(last));
+        let epochs = cluster::epochs(&connection).map_err(|e| error::not_stored("read the shards", e))?;
         let writer = Writer::start(connection, Arc::clone(&head)).map_err(|source| StoreError::Failed {
             operation: "start the store's writer",
             source: Box::new(source),
         })?;
         let (readers, snapshots) = (Readers::new(path), SnapshotWriter::new(path));
-        Ok(Self { path: path.to_owned(), readers, snapshots, writer, head })
+        Ok(Self { path: path.to_owned(), readers, snapshots, writer, head, members: Members::new(&epochs) })
     }
 
     /// Opens the file to be read: whatever would write fails. Its schema must be that of this version. Blocks.
@@ -200,10 +204,6 @@ impl EventStore for SqliteStore {
     ) -> BoxFuture<'a, Result<Vec<Wakeup>, StoreError>> {
         let after = after.cloned();
         Box::pin(self.readers.read("wakeups", move |db| reads::wakeups(db, after.as_ref(), limit)))
-    }
-
-    fn claim_all<'a>(&'a self, node: &'a str) -> BoxFuture<'a, Result<Vec<Epoch>, StoreError>> {
-        Box::pin(self.writer.claim_all(node.to_owned()))
     }
 
     fn head(&self) -> BoxFuture<'_, Result<Position, StoreError>> {

@@ -4,14 +4,13 @@
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use flexcore_actors::domain::ids::Epoch;
 use flexcore_actors::ports::batch::Batch;
 use flexcore_actors::ports::event_store::{AppendOutcome, StoreError};
 use flexcore_actors::ports::head::Head;
 use rusqlite::{Connection, Transaction};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{append, error, value};
+use super::{append, error};
 
 /// Jobs that may wait; the next caller waits for a place. The committer sends few batches at a time.
 const QUEUE: usize = 8;
@@ -27,7 +26,6 @@ type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
 enum Job {
     Append(Arc<Batch>, Reply<Vec<AppendOutcome>>),
-    ClaimAll(String, Reply<Vec<Epoch>>),
     /// Anything else.
     Write(Write),
 }
@@ -45,11 +43,6 @@ impl Writer {
     /// Stores a batch.
     pub(super) async fn append(&self, batch: Arc<Batch>) -> Result<Vec<AppendOutcome>, StoreError> {
         self.ask("append", |reply| Job::Append(batch, reply)).await
-    }
-
-    /// Takes all shards for a node.
-    pub(super) async fn claim_all(&self, node: String) -> Result<Vec<Epoch>, StoreError> {
-        self.ask("claim_all", |reply| Job::ClaimAll(node, reply)).await
     }
 
     /// Does `work` in a transaction of its own.
@@ -102,9 +95,6 @@ fn run(mut connection: Connection, head: &Head, mut queue: mpsc::Receiver<Job>) 
                 let _ = reply.send(done);
             }
             Job::Write(work) => work(&mut connection),
-            Job::ClaimAll(node, reply) => {
-                let _ = reply.send(transaction(&mut connection, "claim_all", |tx| claim_all(tx, &node)));
-            }
         }
     }
 }
@@ -119,10 +109,4 @@ fn transaction<T>(
     let value = work(&transaction).map_err(before)?;
     transaction.commit().map_err(|e| error::at_commit(operation, e))?;
     Ok(value)
-}
-
-fn claim_all(tx: &Transaction<'_>, node: &str) -> rusqlite::Result<Vec<Epoch>> {
-    tx.execute("update shard set owner = ?1, epoch = epoch + 1", [node])?;
-    let mut statement = tx.prepare_cached("select epoch from shard order by shard")?;
-    statement.query_map([], |row| value::counter(row, 0).map(Epoch))?.collect()
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use flexcore::postgres::PostgresStore;
 use flexcore::sqlite::SqliteStore;
 use flexcore_actors::domain::ids::Position;
-use flexcore_actors::ports::{EventStore, ImportStore, IntegrityStore};
+use flexcore_actors::ports::{ClusterStore, EventStore, ImportStore, IntegrityStore};
 use flexcore_actors::runtime::integrity::export::{ExportQuery, Exporter, ImportError, Importer};
 use flexcore_actors::runtime::integrity::verification::{Progress, Subject, verify};
 use flexcore_actors::testkit::conformance::{Writer, pipeline};
@@ -21,8 +21,8 @@ use crate::postgres::store;
 /// More than two pages of an import, and more than one tile.
 const EVENTS: usize = 2_600;
 
-trait Store: EventStore + IntegrityStore + ImportStore {}
-impl<S: EventStore + IntegrityStore + ImportStore> Store for S {}
+trait Store: EventStore + ClusterStore + IntegrityStore + ImportStore {}
+impl<S: EventStore + ClusterStore + IntegrityStore + ImportStore> Store for S {}
 
 fn signer() -> TestSigner {
     TestSigner::new("example.com/log", 1)

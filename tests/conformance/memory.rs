@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use flexcore_actors::ports::{BoxFuture, EventStore, IntegrityStore, SubscriptionStore};
-use flexcore_actors::testkit::conformance::{Fixture, IntegrityFixture, SubscriptionFixture};
+use flexcore_actors::ports::{BoxFuture, IntegrityStore, SubscriptionStore};
+use flexcore_actors::testkit::conformance::{Fixture, IntegrityFixture, Store, SubscriptionFixture};
 use flexcore_actors::testkit::{ManualClock, MemoryIntegrity, MemoryStore, MemorySubscriptions};
 
 pub(crate) struct Memory(Arc<MemoryStore>);
@@ -14,8 +14,8 @@ impl Fixture for Memory {
         Box::pin(std::future::ready(Self(Arc::new(store))))
     }
 
-    fn store(&self) -> Arc<dyn EventStore> {
-        Arc::clone(&self.0) as Arc<dyn EventStore>
+    fn store(&self) -> Arc<dyn Store> {
+        Arc::clone(&self.0) as Arc<dyn Store>
     }
 
     fn close(self) -> BoxFuture<'static, ()> {
@@ -37,7 +37,7 @@ impl Fixture for SealedMemory {
         })
     }
 
-    fn store(&self) -> Arc<dyn EventStore> {
+    fn store(&self) -> Arc<dyn Store> {
         self.0.store()
     }
 

@@ -8,7 +8,7 @@ use flexcore_actors::ports::event_store::{AppendOutcome, StoreError};
 use flexcore_actors::ports::{BoxFuture, EventStore, IntegrityStore, SubscriptionStore};
 use flexcore_actors::testkit::MemoryStore;
 use flexcore_actors::testkit::conformance::{
-    Fixture, IntegrityFixture, SubscriptionFixture, Writer, pipeline,
+    Fixture, IntegrityFixture, Store, SubscriptionFixture, Writer, pipeline,
 };
 
 pub(crate) struct Sqlite {
@@ -23,8 +23,8 @@ impl Fixture for Sqlite {
         Box::pin(std::future::ready(Self { store, folder }))
     }
 
-    fn store(&self) -> Arc<dyn EventStore> {
-        Arc::clone(&self.store) as Arc<dyn EventStore>
+    fn store(&self) -> Arc<dyn Store> {
+        Arc::clone(&self.store) as Arc<dyn Store>
     }
 
     fn close(self) -> BoxFuture<'static, ()> {

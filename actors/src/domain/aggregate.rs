@@ -12,7 +12,7 @@ use super::problem::Problems;
 /// A consistency boundary with its own event stream.
 pub trait Aggregate: Default + Clone + Send + Sync + Serialize + DeserializeOwned + 'static {
     /// What it can be asked to do.
-    type Command: Clone + Send + Sync + 'static;
+    type Command: Clone + Send + Sync + Serialize + DeserializeOwned + 'static;
     /// What can happen to it.
     type Event: EventSet + Clone;
     /// What its stream's name begins with.
@@ -85,7 +85,8 @@ pub struct Answer {
 }
 
 /// Why a command is refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Rejection {
     /// The aggregate does not exist.
     #[error("it does not exist")]

@@ -3,12 +3,13 @@
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::ids::{CorrelationId, EventId, Position, StreamId, Version};
 use super::integrity::leaf::EventHashes;
 
 /// Who, and by which chain of causes: the part of an event that does not depend on its type.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
     /// Who asked: a user, token or `node:<name>` for reactions of the runtime.
     pub actor: String,

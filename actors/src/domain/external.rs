@@ -42,7 +42,8 @@ event_set! {
 }
 
 /// What an external stream can be asked to do.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ExternalCommand {
     /// Keep this event.
     Publish(Box<EventPublished>),

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::event_store::{Append, StreamAppend};
 use crate::domain::event::NewEvent;
-use crate::domain::ids::{StreamId, Version};
+use crate::domain::ids::{Category, StreamId, Version};
 use crate::domain::integrity::leaf::{EventHashes, Header, LeafHash};
 
 /// Most bytes of all payloads of a batch: far more than a group commit needs, and well below what one message to a
@@ -27,6 +27,9 @@ pub enum MalformedBatch {
     /// More bytes than one batch may carry.
     #[error("the payloads of one batch are {0} bytes, more than {MAX_BATCH_BYTES}: split it")]
     TooLarge(usize),
+    /// What adds events, or answers a command, names no epoch under which its writer owns the shard.
+    #[error("nothing would fence the append to stream {0}: name the epoch of its shard")]
+    NoEpoch(StreamId),
     /// A text that no database can keep.
     #[error("the actor of a command on stream {0} holds a NUL character: refuse it where it comes in")]
     NulInActor(StreamId),
@@ -168,6 +171,14 @@ fn find_fault(batch: &[Append]) -> Option<MalformedBatch> {
         if unit.origin.actor.contains('\0') {
             return Some(MalformedBatch::NulInActor(own.stream.clone()));
         }
+        let fenced = |(n, part): (usize, &StreamAppend)| {
+            part.epoch.is_some()
+                || part.stream.category() == Category::Audit
+                || n > 0 && part.events.is_empty()
+        };
+        if let Some(open) = unit.streams.iter().enumerate().position(|part| !fenced(part)) {
+            return Some(MalformedBatch::NoEpoch(unit.streams[open].stream.clone()));
+        }
         if let Some(twice) = unit.streams.iter().find(|part| !seen.insert(&part.stream)) {
             return Some(MalformedBatch::StreamTwice(twice.stream.clone()));
         }
@@ -193,7 +204,7 @@ mod tests {
         };
         let part = |&(name, events): &(&str, usize)| StreamAppend {
             stream: StreamId::pipeline(&Name::new(name).unwrap()),
-            epoch: Epoch(1),
+            epoch: Some(Epoch(1)),
             expected: Version(4),
             previous: LeafHash([1; 32]),
             events: (0..events as u128).map(event).collect(),
@@ -213,6 +224,15 @@ mod tests {
         let twice = make(vec![unit(&[("a", 1)]), unit(&[("b", 1), ("a", 0)])]);
         assert_eq!(twice.unwrap_err(), MalformedBatch::StreamTwice(a.clone()));
         assert_eq!(make(vec![unit(&[])]).unwrap_err(), MalformedBatch::NoStream);
+        let b = StreamId::pipeline(&Name::new("b").unwrap());
+        let mut open = unit(&[("a", 1), ("b", 0)]);
+        open.streams[1].epoch = None;
+        assert!(make(vec![open.clone()]).is_ok(), "a guard");
+        open.streams.reverse();
+        assert_eq!(make(vec![open]).unwrap_err(), MalformedBatch::NoEpoch(b.clone()));
+        let mut open = unit(&[("a", 1), ("b", 1)]);
+        open.streams[1].epoch = None;
+        assert_eq!(make(vec![open]).unwrap_err(), MalformedBatch::NoEpoch(b));
         let mut nul = unit(&[("a", 1)]);
         nul.origin.actor = "user:\0".to_owned();
         assert_eq!(make(vec![nul]).unwrap_err(), MalformedBatch::NulInActor(a));

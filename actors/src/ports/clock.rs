@@ -1,5 +1,7 @@
 //! Time and randomness, so that tests run on a manual clock and can print their seed.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -7,6 +9,13 @@ use uuid::Uuid;
 pub trait Clock: Send + Sync + 'static {
     /// Now, as recorded in events and compared with due times.
     fn now(&self) -> Timestamp;
+}
+
+/// How long the machine runs.
+pub trait Uptime: Send + Sync + 'static {
+    /// Time since some fixed moment. It never goes back, nobody sets it, and it goes on while the machine sleeps: a
+    /// node that was suspended knows that its leases have run out.
+    fn uptime(&self) -> Duration;
 }
 
 /// Fresh ids and random fractions.

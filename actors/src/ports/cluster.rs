@@ -4,7 +4,7 @@
 //! The promises of a [`ClusterStore`], each with its conformance test in the testkit:
 //! - a shard has at most one owner, and its epoch rises with every change of owner (S4);
 //! - a member that was marked dead stays dead: it can renew, claim and release nothing any more (S4);
-//! - a member is marked dead only when its lease has run out, by the store's clock;
+//! - a member is marked dead only when its lease has run out, by the store's clock, or by its own next life;
 //! - whoever asks with the last revision learns whether anything has changed since.
 
 use std::collections::BTreeMap;
@@ -69,7 +69,7 @@ pub enum MemberState {
 }
 
 /// A member, as the store keeps it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
     /// Its name.
     pub name: Name,
@@ -112,6 +112,8 @@ pub struct Renewed {
     pub alive: bool,
     /// The revision now.
     pub revision: u64,
+    /// Whether the lease of another member has run out.
+    pub silent: bool,
 }
 
 /// Where members and owners are kept. Every change is one short transaction under the lock that appends take too, so that
@@ -120,7 +122,8 @@ pub trait ClusterStore: Send + Sync + 'static {
     /// Makes the node a member.
     fn join<'a>(&'a self, join: &'a Join) -> BoxFuture<'a, Result<Joined, StoreError>>;
 
-    /// Lets the member's lease run for `lease` from now, and says how it is.
+    /// Lets the member's lease run for `lease` from now, and says how it is: [`MemberState::Live`] or
+    /// [`MemberState::Draining`].
     fn renew(
         &self,
         member: Incarnation,
@@ -134,7 +137,7 @@ pub trait ClusterStore: Send + Sync + 'static {
     /// Marks a member dead whose lease has run out; its shards are free then. False when it has not run out.
     fn mark_dead(&self, by: Incarnation, member: Incarnation) -> BoxFuture<'_, Result<bool, StoreError>>;
 
-    /// Takes those of the shards that nobody owns; answers them with their new epochs.
+    /// Takes those of the shards that nobody owns; answers them with their new epochs. A member that drains gets none.
     fn claim<'a>(
         &'a self,
         member: Incarnation,

@@ -67,13 +67,15 @@ pub struct CommandRecord {
 pub struct StreamAppend {
     /// The stream.
     pub stream: StreamId,
-    /// The epoch under which the writer owns the stream's shard.
-    pub epoch: Epoch,
+    /// The epoch under which the writer owns the stream's shard. `None` for a guard, whose shard may be another
+    /// node's, and for the audit stream of one life of a node, which nobody else writes: there the version alone is
+    /// checked.
+    pub epoch: Option<Epoch>,
     /// The version the stream must have now.
     pub expected: Version,
     /// The leaf of the event at that version, on which the first new one is chained; unused without events.
     pub previous: LeafHash,
-    /// What is added; empty makes this a guard: only the version and epoch are checked.
+    /// What is added; empty makes this a guard: only the version is checked.
     pub events: Vec<NewEvent>,
 }
 
@@ -263,10 +265,6 @@ pub trait EventStore: Send + Sync + 'static {
         after: Option<&'a StreamId>,
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<Wakeup>, StoreError>>;
-
-    /// Takes ownership of all 256 shards for this node: every epoch rises, so an earlier owner is fenced.
-    /// Returns the epoch of each shard, by index.
-    fn claim_all<'a>(&'a self, node: &'a str) -> BoxFuture<'a, Result<Vec<Epoch>, StoreError>>;
 
     /// The position of the last event.
     fn head(&self) -> BoxFuture<'_, Result<Position, StoreError>>;

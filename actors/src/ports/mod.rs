@@ -13,12 +13,13 @@ pub mod integrity_store;
 pub mod log_store;
 pub mod plugin_host;
 pub mod read_models;
+pub mod registry;
 pub mod secret_store;
 pub mod snapshot_store;
 pub mod subscription_store;
 
 pub use checkpoints::{OutsideCheckpoints, Signer};
-pub use clock::{Clock, IdSource};
+pub use clock::{Clock, IdSource, Uptime};
 pub use cluster::{ClusterStore, Hints, PeerService, Peers};
 pub use event_store::EventStore;
 pub use import_store::ImportStore;

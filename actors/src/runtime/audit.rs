@@ -111,7 +111,8 @@ impl Recorder {
                 self.pending.clear();
                 self.look().await;
             }
-            Ok((AppendOutcome::Fenced { .. }, _)) => self.services.shared.superseded.cancel(),
+            // nobody else writes the stream, and no epoch is checked
+            Ok((AppendOutcome::Fenced { .. }, _)) => self.pending.clear(),
             // an earlier append was stored whose answer was lost
             Ok((AppendOutcome::Conflict { .. } | AppendOutcome::CommandReused, _)) => {
                 self.look().await;
@@ -154,7 +155,6 @@ impl Recorder {
     }
 
     fn unit(&self) -> Append {
-        let epoch = self.services.shared.epochs[usize::from(self.stream.shard().0)];
         Append {
             command: None,
             origin: Origin {
@@ -165,7 +165,8 @@ impl Recorder {
             },
             streams: vec![StreamAppend {
                 stream: self.stream.clone(),
-                epoch,
+                // nobody else writes the stream of this life
+                epoch: None,
                 expected: self.version,
                 previous: self.leaf,
                 events: self.pending.clone(),

@@ -1,4 +1,4 @@
-//! What wakes a runner: changes of its execution, of what its pipeline means for it, and the node's drain. Never in
+//! What wakes a runner: changes of its execution, of what its pipeline means for it, and the order to stop. Never in
 //! here: what the runner then does.
 
 use std::sync::Arc;
@@ -51,10 +51,10 @@ pub(super) fn follow<T: Send + Sync + 'static>(
     }))
 }
 
-/// Sends a message when the node begins to drain.
-pub(super) fn follow_draining(draining: CancellationToken, runner: ActorRef<RunnerMsg>) -> Follower {
+/// Sends a message when the runner is to stop.
+pub(super) fn follow_stop(stop: CancellationToken, runner: ActorRef<RunnerMsg>) -> Follower {
     Follower(tokio::spawn(async move {
-        draining.cancelled().await;
+        stop.cancelled().await;
         runner.cast(RunnerMsg::Reconcile).unwrap_or_default();
     }))
 }

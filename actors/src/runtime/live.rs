@@ -5,6 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 
 use super::views::Phase;
 use crate::domain::ids::{ExecutionId, Name};
@@ -64,6 +67,54 @@ impl LiveAttempt {
     }
 }
 
+/// What can be seen of an attempt at one moment, to be shown on another node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    step: Name,
+    programs: Vec<(Name, Option<u32>)>,
+    waiting_for: Option<String>,
+    phase: Phase,
+    records: u64,
+    bytes: u64,
+    upstream_ms: u64,
+    downstream_ms: u64,
+    fill_per_mille: u64,
+}
+
+impl Seen {
+    fn of(step: &Name, attempt: &LiveAttempt) -> Self {
+        let progress = &attempt.progress;
+        Self {
+            step: step.clone(),
+            programs: attempt.programs(),
+            waiting_for: attempt.waiting_for(),
+            phase: attempt.phase(),
+            records: Progress::get(&progress.records),
+            bytes: Progress::get(&progress.bytes),
+            upstream_ms: Progress::get(&progress.upstream_ms),
+            downstream_ms: Progress::get(&progress.downstream_ms),
+            fill_per_mille: Progress::get(&progress.fill_per_mille),
+        }
+    }
+
+    fn into_attempt(self) -> (Name, LiveAttempt) {
+        let progress = Progress {
+            records: self.records.into(),
+            bytes: self.bytes.into(),
+            upstream_ms: self.upstream_ms.into(),
+            downstream_ms: self.downstream_ms.into(),
+            fill_per_mille: self.fill_per_mille.into(),
+        };
+        let attempt = LiveAttempt {
+            progress: Arc::new(progress),
+            programs: Mutex::new(self.programs),
+            waiting_for: Mutex::new(self.waiting_for),
+            phase: Mutex::new(self.phase),
+        };
+        (self.step, attempt)
+    }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -86,8 +137,8 @@ pub struct Live {
     pub bytes: AtomicU64,
     /// Runners alive: between its spawn and its end of whatever kind each holds an [`Alive`].
     running: AtomicU64,
-    /// Executions with a supervised runner, be it alive, backing off or quarantined.
-    claimed: DashMap<ExecutionId, ()>,
+    /// Executions with a supervised runner, be it alive, backing off or quarantined, and how it is told to stop.
+    claimed: DashMap<ExecutionId, CancellationToken>,
 }
 
 impl Live {
@@ -97,6 +148,23 @@ impl Live {
         let key = (execution, step.clone());
         self.attempts.insert(key.clone(), Arc::clone(attempt));
         Shown { live: Arc::clone(self), key, attempt: Arc::clone(attempt) }
+    }
+
+    /// What can be seen now of an execution's attempts.
+    #[must_use]
+    pub fn seen(&self, execution: ExecutionId) -> Vec<Seen> {
+        let own = self.attempts.iter().filter(|attempt| attempt.key().0 == execution);
+        own.map(|attempt| Seen::of(&attempt.key().1, attempt.value())).collect()
+    }
+
+    /// What another node saw of its attempts, in the shape of one's own.
+    #[must_use]
+    pub fn of_another(execution: ExecutionId, seen: Vec<Seen>) -> Self {
+        let live = Self::default();
+        for (step, attempt) in seen.into_iter().map(Seen::into_attempt) {
+            live.attempts.insert((execution, step), Arc::new(attempt));
+        }
+        live
     }
 
     /// How many runners are alive.
@@ -112,11 +180,35 @@ impl Live {
         Alive(Arc::clone(self))
     }
 
-    /// The one claim to run an execution on this node; `None` while someone has it.
+    /// The one claim to run an execution on this node; `None` while someone has it. Whoever has it stops when `stop` is
+    /// cancelled.
     #[must_use]
-    pub fn claim(self: &Arc<Self>, execution: ExecutionId) -> Option<Claim> {
-        let free = self.claimed.insert(execution, ()).is_none();
-        free.then(|| Claim { live: Arc::clone(self), execution })
+    pub fn claim(self: &Arc<Self>, execution: ExecutionId, stop: CancellationToken) -> Option<Claim> {
+        match self.claimed.entry(execution) {
+            Entry::Occupied(_) => None,
+            Entry::Vacant(free) => {
+                free.insert(stop);
+                Some(Claim { live: Arc::clone(self), execution })
+            }
+        }
+    }
+
+    /// Tells the runners of some executions to stop once they run no attempt.
+    pub fn stop(&self, which: impl Fn(ExecutionId) -> bool) {
+        let runners = self.claimed.iter().filter(|runner| which(*runner.key()));
+        runners.for_each(|runner| runner.cancel());
+    }
+
+    /// Whether any of some executions has a runner here.
+    #[must_use]
+    pub fn has_claimed(&self, which: impl Fn(ExecutionId) -> bool) -> bool {
+        self.claimed.iter().any(|runner| which(*runner.key()))
+    }
+
+    /// The executions of which attempts run here.
+    #[must_use]
+    pub fn executing(&self) -> Vec<ExecutionId> {
+        self.attempts.iter().map(|attempt| attempt.key().0).collect()
     }
 
     /// Whether someone has the claim to run an execution.

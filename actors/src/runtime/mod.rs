@@ -15,6 +15,7 @@ pub mod api;
 pub mod audit;
 mod bookmark;
 mod calls;
+pub mod cluster;
 pub mod committer;
 mod completion;
 mod follow;

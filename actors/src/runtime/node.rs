@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::aggregate::{Directory, Shared, Snapshots};
 use super::api::Api;
 use super::audit::{Recorder, Unrecorded};
+use super::cluster::{Cluster, ClusterPorts, JoinError, Keeper, PeerAnswers, claim_own, join, renewals};
 use super::committer::Committer;
 use super::completion::CompletePipelines;
 use super::inspect::Inspector;
@@ -21,12 +22,13 @@ use super::recovery::{Orphans, take_over};
 use super::services::Services;
 use super::subscription::Subscriptions;
 use super::supervisor::SupervisorHandle;
-use crate::domain::ids::{Incarnation, StreamId};
+use crate::domain::ids::{Incarnation, InvalidName, Name, StreamId};
 use crate::domain::plugin::Policy;
 use crate::limits::{PASSIVATE_AFTER, PASSIVATE_SWEEP, REPLAYS};
 use crate::ports::event_store::StoreError;
 use crate::ports::{
-    Clock, EventStore, IdSource, LogStore, PluginHost, ReadModels, SnapshotStore, SubscriptionStore,
+    Clock, EventStore, IdSource, LogStore, PeerService, PluginHost, ReadModels, SnapshotStore,
+    SubscriptionStore,
 };
 
 /// Aggregates that recover at the same time: more only makes each of them slower.
@@ -56,6 +58,8 @@ pub struct Ports {
     pub clock: Arc<dyn Clock>,
     /// Fresh ids.
     pub ids: Arc<dyn IdSource>,
+    /// What makes it one of several.
+    pub cluster: ClusterPorts,
 }
 
 /// Why a node cannot start.
@@ -64,6 +68,12 @@ pub enum StartError {
     /// The store does not answer.
     #[error("the node cannot take over its shards")]
     Store(#[from] StoreError),
+    /// It is no name for a node.
+    #[error("node.name")]
+    Name(#[from] InvalidName),
+    /// It cannot be a member.
+    #[error(transparent)]
+    Join(#[from] JoinError),
     /// The actor system refuses.
     #[error("the node's supervisors cannot be started")]
     Actors(#[from] ractor::SpawnErr),
@@ -80,8 +90,8 @@ pub enum StartError {
 /// Why a node can no longer go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Loss {
-    /// Another node has taken over its shards.
-    #[error("another node has taken over the event store: this one can write nothing any more")]
+    /// Its next life, or another node after its silence, has taken over its shards.
+    #[error("another node has taken over from this one, which can write nothing any more")]
     Superseded,
     /// So many actors failed that the cause is not theirs.
     #[error("too many actors failed: the node's log names them")]
@@ -113,18 +123,36 @@ pub struct Node {
     tree: Tree,
     sweeper: JoinHandle<()>,
     recorder: JoinHandle<()>,
+    /// They go on to the very end.
+    renewals: JoinHandle<()>,
+    keeper: JoinHandle<()>,
 }
 
 impl Node {
-    /// Starts the node `name`: takes over all shards, so that an earlier life of it can write nothing any more, then
-    /// goes on with every execution that has not ended.
+    /// Starts the node `name`: joins the cluster, so that an earlier life of it can write nothing any more, claims the free
+    /// shards that belong here, then goes on with every execution in them that has not ended.
     ///
     /// # Errors
     /// When the store cannot be read or written.
     pub async fn start(name: &str, ports: Ports) -> Result<Self, StartError> {
-        let Ports { store, read_models, snapshots, subscriptions, host, logs, policy, integrity, clock, ids } =
-            ports;
-        let epochs = store.claim_all(name).await?;
+        let Ports {
+            store,
+            read_models,
+            snapshots,
+            subscriptions,
+            host,
+            logs,
+            policy,
+            integrity,
+            clock,
+            ids,
+            ..
+        } = ports;
+        let incarnation = Incarnation(ids.uuid());
+        let cluster = Cluster::new(Name::new(name)?, incarnation, ports.cluster);
+        join(&cluster).await?;
+        let renewals = tokio::spawn(renewals(Arc::clone(&cluster)));
+        let claimed = claim_own(&cluster).await?;
         let head = store.head().await?;
         let inspector = Inspector::new(name);
         let tree = Tree::plant(&inspector, &ids).await?;
@@ -136,20 +164,19 @@ impl Node {
             committer,
             clock,
             ids: Arc::clone(&ids),
-            epochs,
+            cluster,
             snapshots: Snapshots::new(snapshots),
             recoveries: Semaphore::new(RECOVERIES),
             replays: Semaphore::new(REPLAYS),
-            superseded: CancellationToken::new(),
         });
-        let superseded = shared.superseded.clone();
+        let superseded = shared.cluster.superseded.clone();
         let draining = CancellationToken::new();
         let parts =
             Parts { store: Arc::clone(&shared.store), models: read_models, draining: draining.clone() };
         let projections = Projections::start(parts, &tree.projectors).await;
         let services = Arc::new(Services {
             node: name.to_owned(),
-            incarnation: Incarnation(ids.uuid()),
+            incarnation,
             host,
             logs,
             policy,
@@ -168,14 +195,15 @@ impl Node {
             subscriptions: Arc::new(Subscriptions::new(name, store, subscriptions, superseded)),
             shared,
         });
-        take_over(&services, &tree.runners).await?;
+        take_over(&services, &tree.runners, &claimed).await?;
+        let keeper = tokio::spawn(Keeper::new(Arc::clone(&services), tree.runners.clone()).run());
         let completion = Arc::new(CompletePipelines { services: Arc::clone(&services) });
         services.subscriptions.start(&tree.subscriptions, completion).await;
         let sweeper = tokio::spawn(sweep(Arc::clone(&services), tree.runners.clone()));
         let recorder = tokio::spawn(Recorder::new(Arc::clone(&services)).run());
         let started_at = services.shared.clock.now();
         let api = Api::new(Arc::clone(&services), tree.clone(), started_at);
-        Ok(Self { api, services, tree, sweeper, recorder })
+        Ok(Self { api, services, tree, sweeper, recorder, renewals, keeper })
     }
 
     /// What gateways hold.
@@ -184,11 +212,18 @@ impl Node {
         self.api.clone()
     }
 
+    /// What answers other nodes: the adapter of [`Peers`](crate::ports::Peers) calls it at this end.
+    #[must_use]
+    pub fn peer_service(&self) -> Arc<dyn PeerService> {
+        let (services, runners) = (Arc::clone(&self.services), self.tree.runners.clone());
+        Arc::new(PeerAnswers { services, runners })
+    }
+
     /// Returns when this node can no longer go on and must end: another has taken over its shards, so that it can
     /// write nothing any more, or its supervisors have given up.
     pub async fn lost(&self) -> Loss {
         tokio::select! {
-            () = self.services.shared.superseded.cancelled() => Loss::Superseded,
+            () = self.services.shared.cluster.superseded.cancelled() => Loss::Superseded,
             () = self.tree.root.ended() => Loss::GaveUp,
         }
     }
@@ -197,6 +232,7 @@ impl Node {
     /// What has not ended after `grace` is killed.
     pub async fn shutdown(mut self, grace: Duration) {
         self.services.draining.cancel();
+        self.services.shared.cluster.drain();
         self.sweeper.abort();
         let deadline = Instant::now() + grace;
         let idle = async {
@@ -213,7 +249,10 @@ impl Node {
             self.recorder.abort();
             tracing::warn!("refused requests were not recorded in time");
         }
+        self.keeper.abort();
         self.tree.fell(deadline, &self.services.sealer).await;
+        self.renewals.abort();
+        self.services.shared.cluster.leave().await;
     }
 }
 

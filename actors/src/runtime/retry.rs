@@ -24,7 +24,7 @@ where
     loop {
         match attempt().await {
             Err(error @ (SubmitError::Unavailable(_) | SubmitError::Overloaded)) => {
-                if services.shared.superseded.is_cancelled() {
+                if services.shared.cluster.superseded.is_cancelled() {
                     return Err(error);
                 }
                 tracing::warn!(what, %error, ?pause, "cannot be recorded now and is tried again");

@@ -1,6 +1,7 @@
 //! The runner: one supervised actor for each open execution. It compares what the execution's state says has to be
 //! done with what runs here, and makes the difference go away: starts attempts, stops them, records their ends.
-//! It keeps nothing that cannot be found again from events, so a runner (or node) that dies is simply started again.
+//! It keeps nothing that cannot be found again from events, so a runner (or node) that dies is simply started again. It
+//! runs on the node that owns the execution, and speaks with no other node's.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::admission::Permits;
 use super::aggregate::SubmitError;
-use super::follow::{Follower, follow, follow_admission, follow_draining};
+use super::follow::{Follower, follow, follow_admission, follow_stop};
 use super::inspect::Probe;
 use super::live::{Alive, LiveAttempt};
 use super::retry;
@@ -38,15 +39,17 @@ pub(super) async fn start(
     id: ExecutionId,
     correlation_id: CorrelationId,
 ) {
-    let Some(claim) = services.live.claim(id) else { return };
+    let stop = services.draining.child_token();
+    let Some(claim) = services.live.claim(id, stop.clone()) else { return };
     let probe = supervisor.probe(&format!("runner-{id}"), "runner");
     let shared = Arc::clone(&probe);
     let spawn = Arc::new(move |supervisor| {
         // the supervisor drops this closure, and the claim with it, when it forgets the runner
         let _ = &claim;
-        let (services, probe) = (Arc::clone(&services), Arc::clone(&shared));
+        let (services, probe, stop) = (Arc::clone(&services), Arc::clone(&shared), stop.clone());
         let spawned: BoxFuture<'static, _> = Box::pin(async move {
-            let runner = Runner { services, probe, id, stream: StreamId::execution(id), correlation_id };
+            let stream = StreamId::execution(id);
+            let runner = Runner { services, probe, id, stream, correlation_id, stop };
             let (actor, _) = Actor::spawn_linked(None, runner, (), supervisor).await?;
             actor.cast(RunnerMsg::Reconcile).unwrap_or_default();
             Ok(actor.get_cell())
@@ -62,6 +65,8 @@ struct Runner {
     id: ExecutionId,
     stream: StreamId,
     correlation_id: CorrelationId,
+    /// Cancelled when the node drains or the execution goes on at another: nothing new is started.
+    stop: CancellationToken,
 }
 
 pub(super) enum RunnerMsg {
@@ -129,7 +134,14 @@ impl Actor for Runner {
                 self.record_end(&step, attempt, *end).await;
             }
         }
-        self.reconcile(&myself, state).await
+        match self.reconcile(&myself, state).await {
+            // another node owns the execution now, and runs it
+            Err(error) if error.downcast_ref() == Some(&SubmitError::Fenced) => {
+                myself.stop(None);
+                Ok(())
+            }
+            done => done,
+        }
     }
 }
 
@@ -139,14 +151,15 @@ impl Runner {
         myself: &ActorRef<RunnerMsg>,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
-        if self.services.draining.is_cancelled() && state.live.is_empty() {
+        if self.stop.is_cancelled() && state.live.is_empty() {
             myself.stop(None);
             return Ok(());
         }
-        let (execution, changes) = self.patient(|| self.services.executions.follow(&self.stream)).await?;
+        let (execution, changes) =
+            self.patient(|| self.services.executions.follow_here(&self.stream)).await?;
         if state.followers.is_empty() {
             state.followers.push(follow(changes.clone(), myself.clone()));
-            state.followers.push(follow_draining(self.services.draining.clone(), myself.clone()));
+            state.followers.push(follow_stop(self.stop.clone(), myself.clone()));
         }
         if execution.phase == Some(Phase::Queued) && !execution.cancel_requested {
             return self.begin(myself, state, &execution).await;
@@ -168,7 +181,7 @@ impl Runner {
         state: &mut State,
         execution: &Execution,
     ) -> Result<(), ActorProcessingErr> {
-        if self.services.draining.is_cancelled() {
+        if self.stop.is_cancelled() {
             return Ok(());
         }
         if let Some(pipeline) = &execution.pipeline {
@@ -218,7 +231,7 @@ impl Runner {
         changes: &watch::Receiver<Arc<Execution>>,
     ) -> Result<(), SubmitError> {
         match action {
-            Action::Start { .. } if self.services.draining.is_cancelled() => Ok(()),
+            Action::Start { .. } if self.stop.is_cancelled() => Ok(()),
             Action::Start { step, due: Some(due), .. } if due > self.services.shared.clock.now() => {
                 if state.timers.insert(step.clone(), due) != Some(due) {
                     let pause = due.duration_since(self.services.shared.clock.now());
@@ -356,7 +369,9 @@ impl Runner {
     async fn command(&self, command: ExecutionCommand) -> Result<bool, SubmitError> {
         let submitted = self.patient(|| {
             let request = InternalRequest::of(self.correlation_id);
-            self.services.command(&self.services.executions, &self.stream, command.clone(), request)
+            let submission = self.services.submission(command.clone(), request);
+            // only while this node owns the execution: another one's runner would do the same
+            self.services.executions.submit_here(&self.stream, submission)
         });
         match submitted.await {
             // what is no longer to be done was decided by someone else: the state tells what is

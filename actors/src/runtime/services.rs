@@ -76,7 +76,12 @@ impl Services {
         command: A::Command,
         request: InternalRequest,
     ) -> Result<Submitted, SubmitError> {
-        let submission = Submission {
+        directory.submit(stream, self.submission(command, request)).await
+    }
+
+    /// A command of the runtime itself, ready to be submitted.
+    pub(super) fn submission<C>(&self, command: C, request: InternalRequest) -> Submission<C> {
+        Submission {
             command,
             identity: request.id.map(|id| Identity { id, idempotent: false, request_hash: [0; 32] }),
             origin: Origin {
@@ -86,8 +91,12 @@ impl Services {
             },
             if_match: None,
             guard: request.guard,
-        };
-        directory.submit(stream, submission).await
+        }
+    }
+
+    /// Whether this node owns the shard of a stream.
+    pub(super) fn owns(&self, stream: &StreamId) -> bool {
+        self.shared.cluster.shards.owns(stream.shard())
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::domain::ids::{CorrelationId, EventId, ExecutionId, Name, Position, StreamId, Version};
@@ -233,7 +233,7 @@ pub struct AttemptView {
 }
 
 /// Where an attempt that runs is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// Permits, environments, sandboxes: nothing of its programs runs yet.

@@ -2,12 +2,12 @@
 //! repeated: `FLEXCORE_TEST_SEED=<seed>`. Never a real clock.
 
 use std::sync::{Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::ports::{Clock, IdSource};
+use crate::ports::{Clock, IdSource, Uptime};
 
 /// The variable that sets the seed of [`ManualClock::seeded`].
 pub const SEED_VARIABLE: &str = "FLEXCORE_TEST_SEED";
@@ -85,6 +85,29 @@ impl ManualClock {
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
         self.state().now
+    }
+}
+
+impl Uptime for ManualClock {
+    fn uptime(&self) -> Duration {
+        let beginning = Timestamp::from_second(BEGINNING_SECONDS).expect("a constant in range");
+        self.now().duration_since(beginning).try_into().expect("time only moves on")
+    }
+}
+
+/// The time since its making, for tests whose time is real.
+#[derive(Debug, Clone, Copy)]
+pub struct RunningTime(Instant);
+
+impl Default for RunningTime {
+    fn default() -> Self {
+        Self(Instant::now())
+    }
+}
+
+impl Uptime for RunningTime {
+    fn uptime(&self) -> Duration {
+        self.0.elapsed()
     }
 }
 

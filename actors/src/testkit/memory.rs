@@ -4,20 +4,23 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::domain::event::RecordedEvent;
-use crate::domain::ids::{Category, CommandId, Epoch, Position, StreamId, Version};
+use crate::domain::ids::{Category, CommandId, Epoch, Incarnation, Position, Shard, StreamId, Version};
 use crate::domain::integrity::leaf::next_digest;
 use crate::ports::batch::{Batch, whole_micros};
+use crate::ports::cluster::{ClusterView, Join, Joined, MemberState, Ownership, Renewed};
 use crate::ports::event_store::{
     Append, AppendOutcome, Committed, EventFilter, StoreError, StoredCommand, StreamOrder, Wakeup,
 };
 use crate::ports::head::Head;
-use crate::ports::{BoxFuture, EventStore};
+use crate::ports::registry::Registry;
+use crate::ports::{BoxFuture, ClusterStore, EventStore};
 
 /// What goes wrong with an append of a [`MemoryStore`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,13 +43,13 @@ pub struct MemoryStore {
     head: Head,
 }
 
+#[derive(Default)]
 struct State {
     events: Vec<RecordedEvent>,
     /// Indexes into `events`.
     streams: BTreeMap<StreamId, Vec<usize>>,
     commands: HashMap<(StreamId, CommandId), StoredCommand>,
-    /// Epoch and owner of each shard.
-    shards: Vec<(Epoch, Option<String>)>,
+    cluster: Registry,
     digest: Option<[u8; 32]>,
     wakeups: BTreeMap<StreamId, Timestamp>,
 }
@@ -97,19 +100,6 @@ impl MemoryStore {
         let outcomes = state.append(batch);
         self.head.raise(state.head());
         outcomes
-    }
-}
-
-impl Default for State {
-    fn default() -> Self {
-        Self {
-            events: Vec::new(),
-            streams: BTreeMap::new(),
-            commands: HashMap::new(),
-            shards: vec![(Epoch(0), None); 256],
-            digest: None,
-            wakeups: BTreeMap::new(),
-        }
     }
 }
 
@@ -176,8 +166,10 @@ impl State {
     fn fenced(&self, unit: &Append, node: &str) -> Option<AppendOutcome> {
         unit.streams.iter().find_map(|part| {
             let shard = part.stream.shard();
-            let (current, owner) = &self.shards[usize::from(shard.0)];
-            let owned = *current == part.epoch && owner.as_deref() == Some(node);
+            let Ownership { owner, epoch: current } = self.cluster.owner(shard);
+            let owned = part.epoch.is_none_or(|epoch| {
+                epoch == *current && owner.as_ref().is_some_and(|owner| owner.as_str() == node)
+            });
             (!owned).then_some(AppendOutcome::Fenced { shard, current: *current })
         })
     }
@@ -311,20 +303,56 @@ impl EventStore for MemoryStore {
         ready(Ok(rows.map(|(stream, due)| Wakeup { stream: stream.clone(), due: Some(*due) }).collect()))
     }
 
-    fn claim_all<'a>(&'a self, node: &'a str) -> BoxFuture<'a, Result<Vec<Epoch>, StoreError>> {
-        let mut state = self.state();
-        for (epoch, owner) in &mut state.shards {
-            epoch.0 += 1;
-            *owner = Some(node.to_owned());
-        }
-        ready(Ok(state.shards.iter().map(|(epoch, _)| *epoch).collect()))
-    }
-
     fn head(&self) -> BoxFuture<'_, Result<Position, StoreError>> {
         ready(Ok(self.state().head()))
     }
 
     fn head_changes(&self) -> watch::Receiver<Position> {
         self.head.changes()
+    }
+}
+
+impl ClusterStore for MemoryStore {
+    fn join<'a>(&'a self, join: &'a Join) -> BoxFuture<'a, Result<Joined, StoreError>> {
+        ready(Ok(self.state().cluster.join(join, Instant::now())))
+    }
+
+    fn renew(
+        &self,
+        member: Incarnation,
+        state: MemberState,
+        lease: Duration,
+    ) -> BoxFuture<'_, Result<Renewed, StoreError>> {
+        ready(Ok(self.state().cluster.renew(member, state, lease, Instant::now())))
+    }
+
+    fn leave(&self, member: Incarnation) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.state().cluster.leave(member);
+        ready(Ok(()))
+    }
+
+    fn mark_dead(&self, by: Incarnation, member: Incarnation) -> BoxFuture<'_, Result<bool, StoreError>> {
+        ready(Ok(self.state().cluster.mark_dead(by, member, Instant::now())))
+    }
+
+    fn claim<'a>(
+        &'a self,
+        member: Incarnation,
+        shards: &'a [Shard],
+    ) -> BoxFuture<'a, Result<Vec<(Shard, Epoch)>, StoreError>> {
+        ready(Ok(self.state().cluster.claim(member, shards)))
+    }
+
+    fn release<'a>(
+        &'a self,
+        member: Incarnation,
+        shards: &'a [Shard],
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.state().cluster.release(member, shards);
+        ready(Ok(()))
+    }
+
+    fn view(&self) -> BoxFuture<'_, Result<ClusterView, StoreError>> {
+        ready(Ok(self.state().cluster.view(Instant::now())))
     }
 }

@@ -10,14 +10,16 @@ mod clock;
 mod integrity;
 mod memory;
 mod memory_read_models;
+mod network;
 mod secrets;
 mod snapshots;
 mod subscriptions;
 
-pub use clock::ManualClock;
+pub use clock::{ManualClock, RunningTime};
 pub use integrity::{MemoryCheckpoints, MemoryIntegrity, TestSigner, integrity_ports, seal_log};
 pub use memory::{Fault, MemoryStore};
 pub use memory_read_models::MemoryReadModels;
+pub use network::{MemoryNetwork, NetworkEnd};
 pub use secrets::MemorySecrets;
 pub use snapshots::MemorySnapshots;
 pub use subscriptions::MemorySubscriptions;

@@ -68,7 +68,7 @@ fn command() -> impl Strategy<Value = PluginCommand> {
         40 => (attempt(), life(), crate::end(), usage).prop_map(|(attempt, incarnation, cause, usage)| {
             PluginCommand::Complete { attempt, incarnation, cause, usage, log_tail: vec!["é".to_owned(); 3] }
         }),
-        3 => life().prop_map(|survivor| PluginCommand::LoseOthers { survivor }),
+        3 => prop::collection::vec(life(), 0..3).prop_map(|ended| PluginCommand::Lose { ended }),
     ]
 }
 

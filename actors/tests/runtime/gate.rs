@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use flexcore_actors::domain::event::RecordedEvent;
-use flexcore_actors::domain::ids::{Category, CommandId, Epoch, Position, StreamId, Version};
+use flexcore_actors::domain::ids::{Category, CommandId, Position, StreamId, Version};
 use flexcore_actors::ports::batch::Batch;
 use flexcore_actors::ports::clock::System;
 use flexcore_actors::ports::event_store::{
@@ -133,10 +133,6 @@ impl EventStore for Gate {
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<Wakeup>, StoreError>> {
         self.inner.wakeups(after, limit)
-    }
-
-    fn claim_all<'a>(&'a self, node: &'a str) -> BoxFuture<'a, Result<Vec<Epoch>, StoreError>> {
-        self.inner.claim_all(node)
     }
 
     fn head(&self) -> BoxFuture<'_, Result<Position, StoreError>> {

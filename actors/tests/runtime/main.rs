@@ -4,6 +4,7 @@
 
 mod calls;
 mod cancel;
+mod cluster;
 mod crash;
 mod flow;
 mod gate;

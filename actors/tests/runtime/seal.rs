@@ -34,9 +34,9 @@ struct Log {
 
 impl Log {
     async fn new() -> Self {
-        let store: Arc<dyn EventStore> = Arc::new(MemoryStore::new());
+        let store = Arc::new(MemoryStore::new());
         Self {
-            writer: Writer::claim_as(Arc::clone(&store), "node-a").await,
+            writer: Writer::claim_as(Arc::clone(&store) as _, "node-a").await,
             integrity: Arc::new(MemoryIntegrity::new(store)),
             signer: Arc::new(TestSigner::new("example.com/log", 1)),
             outside: Arc::default(),

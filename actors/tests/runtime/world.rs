@@ -11,19 +11,21 @@ use flexcore_actors::ports::log_store::LogLine;
 use flexcore_actors::ports::plugin_host::CallRefusal;
 use flexcore_actors::ports::{BoxFuture, Clock, EventStore, IdSource, LogStore, ReadModels, SnapshotStore};
 use flexcore_actors::runtime::api::{Accepted, Api, ApiError, Command, CommandKind, Context};
+use flexcore_actors::runtime::cluster::ClusterPorts;
 use flexcore_actors::runtime::node::{Node, Ports};
 use flexcore_actors::runtime::views::ExecutionView;
 use flexcore_actors::testkit::{
-    MemoryReadModels, MemorySnapshots, MemoryStore, MemorySubscriptions, integrity_ports,
+    MemoryReadModels, MemorySnapshots, MemoryStore, MemorySubscriptions, RunningTime, integrity_ports,
 };
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::host::ScriptedHost;
 
 /// How long a test waits for what must happen.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
-struct NoLogs;
+pub struct NoLogs;
 
 impl LogStore for NoLogs {
     fn append(&self, _: ExecutionId, _: &[LogLine]) {}
@@ -97,6 +99,9 @@ impl World {
         // empty in each life: what a subscription did before its checkpoint was lost comes again
         let subscriptions = Arc::new(MemorySubscriptions::new(Arc::clone(&clock)));
         let (programs, policy) = (Arc::clone(&host) as _, Arc::default());
+        // each life on a store has the home of the one before
+        let members = Arc::clone(&store) as _;
+        let cluster = ClusterPorts::alone(members, Uuid::nil(), Arc::new(RunningTime::default()));
         let ports = Ports {
             store: edge,
             read_models,
@@ -108,6 +113,7 @@ impl World {
             integrity,
             clock,
             ids,
+            cluster,
         };
         let node = Node::start("n1", ports).await.unwrap();
         let api = node.api();
@@ -134,7 +140,7 @@ impl World {
     ) -> Result<Accepted, ApiError> {
         let context = Context {
             actor: "tester".to_owned(),
-            correlation_id: CorrelationId(uuid::Uuid::now_v7()),
+            correlation_id: CorrelationId(Uuid::now_v7()),
             command_id,
             if_match: None,
         };

@@ -59,7 +59,7 @@ async fn a_difference_of_any_kind_is_seen() {
         "create index extra on wakeup (due)",
         "comment on table wakeup is 'something else'",
         "revoke all on wakeup from public; grant select on wakeup to public",
-        "create or replace function flexcore_claim_all(node text) returns setof bigint language sql as 'select 1::bigint'",
+        "create or replace function flexcore_leave(n_incarnation uuid) returns void language sql as ''",
         "create view extra_view as select 1 as one",
         "create table event_extra partition of event for values from (9000000000) to (9100000000)",
     ] {

@@ -15,8 +15,9 @@ use tokio_postgres::Client;
 
 use super::store;
 
-/// The backend of the writing connection, which is the one whose last statement was an append or a claim.
-const WRITER: &str = "from pg_stat_activity where datname = current_database() and query like '%flexcore_%' \
+/// The backend of the writing connection, which is the one whose last statement was an append or what follows one.
+const WRITER: &str = "from pg_stat_activity where datname = current_database() \
+                      and query ~ 'flexcore_(append|add_partitions)' \
                       and pid <> pg_backend_pid()";
 
 /// The writing connection is ended by an operator: the next append connects again and is stored.

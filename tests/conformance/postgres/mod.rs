@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use flexcore::postgres::PostgresStore;
-use flexcore_actors::ports::{BoxFuture, EventStore, IntegrityStore, SubscriptionStore};
-use flexcore_actors::testkit::conformance::{Fixture, IntegrityFixture, SubscriptionFixture};
+use flexcore_actors::ports::{BoxFuture, IntegrityStore, SubscriptionStore};
+use flexcore_actors::testkit::conformance::{Fixture, IntegrityFixture, Store, SubscriptionFixture};
 use flexcore_test_support::TestDatabase;
 
 mod archive;
@@ -30,12 +30,12 @@ impl Fixture for Postgres {
         })
     }
 
-    fn store(&self) -> Arc<dyn EventStore> {
-        Arc::clone(&self.store) as Arc<dyn EventStore>
+    fn store(&self) -> Arc<dyn Store> {
+        Arc::clone(&self.store) as Arc<dyn Store>
     }
 
-    fn another(&self) -> BoxFuture<'_, Arc<dyn EventStore>> {
-        Box::pin(async { Arc::new(store(&self.database).await) as Arc<dyn EventStore> })
+    fn another(&self) -> BoxFuture<'_, Arc<dyn Store>> {
+        Box::pin(async { Arc::new(store(&self.database).await) as Arc<dyn Store> })
     }
 
     fn close(self) -> BoxFuture<'static, ()> {

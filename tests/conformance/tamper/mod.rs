@@ -16,9 +16,9 @@ use flexcore_actors::domain::ids::{Position, StreamId, Version};
 use flexcore_actors::domain::integrity::leaf::{LeafHash, next_digest};
 use flexcore_actors::domain::integrity::verify::{Fault, FaultKind, Source};
 use flexcore_actors::ports::event_store::EventFilter;
-use flexcore_actors::ports::{BoxFuture, EventStore, IntegrityStore, OutsideCheckpoints};
+use flexcore_actors::ports::{BoxFuture, IntegrityStore, OutsideCheckpoints};
 use flexcore_actors::runtime::integrity::verification::{Progress, Subject, Verdict, verify};
-use flexcore_actors::testkit::conformance::{Writer, pipeline};
+use flexcore_actors::testkit::conformance::{Store, Writer, pipeline};
 use flexcore_actors::testkit::{MemoryCheckpoints, TestSigner, seal_log};
 
 /// A position that no event has, in the first partition.
@@ -27,7 +27,7 @@ const ASIDE: u64 = 20_000_000;
 /// Somebody with every right on the database.
 trait Attacker: Send + Sync {
     /// The store, as the node uses it.
-    fn events(&self) -> Arc<dyn EventStore>;
+    fn events(&self) -> Arc<dyn Store>;
     /// The records beside the events.
     fn integrity(&self) -> Arc<dyn IntegrityStore>;
     /// Carries out statements, with triggers off.

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use flexcore::postgres::PostgresStore;
-use flexcore_actors::ports::{BoxFuture, EventStore, IntegrityStore};
+use flexcore_actors::ports::{BoxFuture, IntegrityStore};
+use flexcore_actors::testkit::conformance::Store;
 use flexcore_test_support::TestDatabase;
 use tokio_postgres::Client;
 
@@ -26,7 +27,7 @@ impl Postgres {
 }
 
 impl Attacker for Postgres {
-    fn events(&self) -> Arc<dyn EventStore> {
+    fn events(&self) -> Arc<dyn Store> {
         Arc::clone(&self.store) as _
     }
 

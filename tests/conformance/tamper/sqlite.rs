@@ -3,7 +3,8 @@
 use std::sync::{Arc, Mutex};
 
 use flexcore::sqlite::SqliteStore;
-use flexcore_actors::ports::{BoxFuture, EventStore, IntegrityStore};
+use flexcore_actors::ports::{BoxFuture, IntegrityStore};
+use flexcore_actors::testkit::conformance::Store;
 use rusqlite::Connection;
 
 use super::{Attacker, hex};
@@ -43,7 +44,7 @@ fn refuses_without_being_asked_twice(connection: &Connection) {
 }
 
 impl Attacker for Sqlite {
-    fn events(&self) -> Arc<dyn EventStore> {
+    fn events(&self) -> Arc<dyn Store> {
         Arc::clone(&self.store) as _
     }
 

@@ -4,6 +4,7 @@
 //! **S7:** from `ExecutionCancelRequested` on nothing is started. **S8:** a step has at most one live attempt.
 
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 
 use super::events::{
     ExecutionCancelRequested, ExecutionCancelled, ExecutionCompleted, ExecutionEvent, ExecutionFailed,
@@ -16,7 +17,8 @@ use crate::domain::ids::{Category, Name, StreamId, Version};
 use crate::domain::outcome::{AttemptReport, Cause, CauseKind};
 
 /// What an execution can be asked to do.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ExecutionCommand {
     /// Begin: its pipeline admitted it.
     Begin {

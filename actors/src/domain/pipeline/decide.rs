@@ -3,6 +3,7 @@
 //! **S9:** a bookmark only moves forward in the order of the one attempt that holds it.
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::definition::{Definition, OnConflict};
@@ -20,7 +21,8 @@ use crate::domain::outcome::Cause;
 use crate::limits::MAX_QUEUED_EXECUTIONS;
 
 /// What a pipeline can be asked to do. Definitions were validated against the plugins before.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum PipelineCommand {
     /// Come into being, as a draft.
     Create(Box<Definition>),

@@ -1,6 +1,7 @@
 //! What a plugin can be asked to do, and what comes of it.
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::events::{
     AttemptId, PluginDisabled, PluginEnabled, PluginEvent, PluginExecutionCompleted, PluginExecutionStarted,
@@ -10,13 +11,15 @@ use super::manifest::Manifest;
 use super::policy::Granted;
 use super::state::{Permit, Plugin, Status};
 use crate::domain::aggregate::{Aggregate, Answer, Decision, Recorded, Rejection};
-use crate::domain::codec::Encoded;
+use crate::domain::codec::EventSet;
+use crate::domain::execution::{ExecutionEvent, ExecutionQueued};
 use crate::domain::ids::{Category, ExecutionId, Incarnation, StreamId};
 use crate::domain::outcome::{Cause, CauseKind, Usage};
 use crate::limits::{CIRCUIT_FAILURES, LOG_TAIL_CHARS, LOG_TAIL_LINES};
 
 /// What a plugin can be asked to do.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum PluginCommand {
     /// Make it known with what it is granted, and allow its execution.
     Register(Box<Manifest>, Granted),
@@ -34,8 +37,8 @@ pub enum PluginCommand {
     Execute {
         /// The new execution.
         execution: ExecutionId,
-        /// Its first event, built by the execution's own module.
-        queued: Encoded,
+        /// Its first event.
+        queued: Box<ExecutionQueued>,
     },
     /// Take a permit for an attempt.
     Admit {
@@ -61,10 +64,10 @@ pub enum PluginCommand {
         /// The last lines that it logged, when it crashed.
         log_tail: Vec<String>,
     },
-    /// Nodes other than this one are gone: what they ran is lost.
-    LoseOthers {
-        /// The one life that goes on.
-        survivor: Incarnation,
+    /// Nodes are gone: what they ran is lost.
+    Lose {
+        /// Their lives.
+        ended: Vec<Incarnation>,
     },
 }
 
@@ -102,7 +105,7 @@ impl Aggregate for Plugin {
             PluginCommand::Retire => Ok(Decision::events(vec![PluginRetired {}.into()])),
             PluginCommand::Release if self.quarantined.is_none() => Ok(Decision::nothing()),
             PluginCommand::Release => Ok(Decision::events(vec![PluginReleased {}.into()])),
-            PluginCommand::Execute { execution, queued } => self.execute(manifest, execution, queued, now),
+            PluginCommand::Execute { execution, queued } => self.execute(manifest, execution, *queued, now),
             PluginCommand::Admit { attempt, programs, incarnation, granted } => {
                 self.admit(manifest, attempt, Permit { programs, incarnation }, granted, now)
             }
@@ -110,7 +113,7 @@ impl Aggregate for Plugin {
                 let completed = PluginExecutionCompleted { attempt, cause, usage };
                 self.complete(manifest, completed, incarnation, log_tail, now)
             }
-            PluginCommand::LoseOthers { survivor } => Ok(self.lose_others(manifest, survivor)),
+            PluginCommand::Lose { ended } => Ok(self.lose(manifest, &ended)),
         }
     }
 
@@ -157,14 +160,14 @@ impl Plugin {
         &self,
         manifest: &Manifest,
         execution: ExecutionId,
-        queued: Encoded,
+        queued: ExecutionQueued,
         now: Timestamp,
     ) -> Result<Decision<PluginEvent>, Rejection> {
         self.executable(manifest)?;
         let stream = StreamId::execution(execution);
         Ok(Decision {
             events: Vec::new(),
-            opens: vec![(stream.clone(), vec![queued])],
+            opens: vec![(stream.clone(), vec![ExecutionEvent::from(queued).encode()])],
             wakeups: vec![(stream, Some(now))],
             answer: Answer { execution_id: Some(execution) },
         })
@@ -250,8 +253,8 @@ impl Plugin {
         Ok(decision)
     }
 
-    fn lose_others(&self, manifest: &Manifest, survivor: Incarnation) -> Decision<PluginEvent> {
-        let lost = self.running.iter().filter(|(_, permit)| permit.incarnation != survivor);
+    fn lose(&self, manifest: &Manifest, ended: &[Incarnation]) -> Decision<PluginEvent> {
+        let lost = self.running.iter().filter(|(_, permit)| ended.contains(&permit.incarnation));
         let events: Vec<PluginEvent> = lost
             .map(|(attempt, _)| {
                 let cause = Cause::new(CauseKind::LostNode, "the node that ran it ended without a word");

@@ -12,14 +12,18 @@ use super::recover::{recover, unreadable};
 use crate::domain::aggregate::{Aggregate, Answer, Decision, Recorded};
 use crate::domain::codec::{Encoded, EventSet, from_bytes, to_bytes};
 use crate::domain::event::NewEvent;
-use crate::domain::ids::{EventId, StreamId, Version};
+use crate::domain::ids::{Epoch, EventId, StreamId, Version};
 use crate::domain::integrity::leaf::LeafHash;
 use crate::limits::{
     CONFLICT_RETRIES, MAX_EVENT_BYTES, RELOAD_PAUSE, SNAPSHOT_EVERY, SNAPSHOT_MIN_EVENTS,
     SNAPSHOT_SLOW_RECOVERY,
 };
 use crate::ports::event_store::{Append, AppendOutcome, CommandRecord, Committed, StreamAppend, Wakeup};
+use crate::runtime::cluster::Standing;
 use crate::runtime::committer::CommitError;
+
+/// Why a node that owns an aggregate does not serve it.
+const UNSURE: &str = "this node cannot renew its lease: the event store";
 
 /// What an aggregate can be told. A permit is held from the sender to the end of the handling.
 pub enum Msg<A: Aggregate> {
@@ -44,6 +48,8 @@ pub struct Folded<A> {
     version: Version,
     /// The leaf of the event at that version.
     leaf: LeafHash,
+    /// The epoch under which the state was loaded: what others have stored since it ended is not in it.
+    epoch: Epoch,
     /// Whether a [`Msg::Reload`] is on its way.
     reloads: bool,
     kept: Kept,
@@ -68,7 +74,7 @@ impl<A: Aggregate> Actor for AggregateActor<A> {
     async fn pre_start(&self, myself: ActorRef<Msg<A>>, (): ()) -> Result<Folded<A>, ActorProcessingErr> {
         // recovery waits for the first message: a failure here would yield no supervision event
         let (version, leaf, kept) = (Version(0), LeafHash::NONE, Kept::default());
-        let mut folded = Folded { state: None, version, leaf, reloads: false, kept };
+        let mut folded = Folded { state: None, version, leaf, epoch: Epoch(0), reloads: false, kept };
         self.reload_for_followers(&myself, &mut folded);
         Ok(folded)
     }
@@ -83,10 +89,6 @@ impl<A: Aggregate> Actor for AggregateActor<A> {
         match message {
             Msg::Submit(submission, reply, _permit) => {
                 let result = self.submit(&submission, folded).await;
-                if matches!(result, Err(SubmitError::Fenced)) {
-                    self.shared.superseded.cancel();
-                    myself.stop(Some("fenced".to_owned()));
-                }
                 reply.send(result).unwrap_or_default();
             }
             Msg::Read(reply, _permit) => {
@@ -115,7 +117,8 @@ impl<A: Aggregate> AggregateActor<A> {
     /// What was stored without an answer has to reach those who follow the state, even if nobody asks again.
     fn reload_for_followers(&self, myself: &ActorRef<Msg<A>>, folded: &mut Folded<A>) {
         let followed = self.slot.state.receiver_count() > 0;
-        if folded.state.is_none() && followed && !folded.reloads && !self.shared.superseded.is_cancelled() {
+        let owned = self.shared.cluster.shards.owns(self.slot.stream.shard());
+        if folded.state.is_none() && followed && !folded.reloads && owned {
             folded.reloads = true;
             myself.send_after(RELOAD_PAUSE, || Msg::Reload);
         }
@@ -126,7 +129,7 @@ impl<A: Aggregate> AggregateActor<A> {
         let (Some(state), kept) = (&folded.state, &mut folded.kept) else { return };
         let due = folded.version.0.saturating_sub(kept.version.0) >= events as u64;
         let saves = kept.saving.as_ref().is_some_and(|task| !task.is_finished());
-        if !due || saves || self.shared.superseded.is_cancelled() {
+        if !due || saves || self.shared.cluster.superseded.is_cancelled() {
             return;
         }
         let (head, now) = ((folded.version, folded.leaf), self.shared.clock.now());
@@ -176,6 +179,7 @@ impl<A: Aggregate> AggregateActor<A> {
             return Ok(Some(Submitted { version: folded.version, position, events: 0, answer }));
         }
         let append = self.append(submission, decision, folded)?;
+        let epoch = folded.epoch;
         let commit = match self.shared.committer.append(append).await {
             Ok(commit) => commit,
             Err(error) => {
@@ -218,6 +222,7 @@ impl<A: Aggregate> AggregateActor<A> {
             }
             AppendOutcome::Fenced { .. } => {
                 folded.state = None;
+                self.shared.cluster.shards.refused(self.slot.stream.shard(), epoch);
                 Err(SubmitError::Fenced)
             }
         }
@@ -231,13 +236,22 @@ impl<A: Aggregate> AggregateActor<A> {
     ) -> Result<Append, SubmitError> {
         let encoded: Vec<Encoded> = decision.events.iter().map(EventSet::encode).collect();
         let after = Version(folded.version.0 + encoded.len() as u64);
-        let own = (folded.version, folded.leaf);
-        let mut streams = vec![self.stream_append(self.slot.stream.clone(), own, encoded)?];
+        let (own, epoch) = ((folded.version, folded.leaf), folded.epoch);
+        let mut streams = vec![self.stream_append(self.slot.stream.clone(), epoch, own, encoded)?];
         for (stream, events) in decision.opens {
-            streams.push(self.stream_append(stream, (Version(0), LeafHash::NONE), events)?);
+            // it lies in the same shard; one of before ids were chosen so may not
+            let epoch = self.shared.cluster.shards.epoch(stream.shard()).ok_or(SubmitError::Fenced)?;
+            streams.push(self.stream_append(stream, epoch, (Version(0), LeafHash::NONE), events)?);
         }
         if let Some((stream, version)) = submission.guard.clone() {
-            streams.push(self.stream_append(stream, (version, LeafHash::NONE), Vec::new())?);
+            let previous = LeafHash::NONE;
+            streams.push(StreamAppend {
+                stream,
+                epoch: None,
+                expected: version,
+                previous,
+                events: Vec::new(),
+            });
         }
         let wakeups = decision.wakeups.into_iter().map(|(stream, due)| Wakeup { stream, due }).collect();
         let command = submission.identity.map(|identity| CommandRecord {
@@ -251,6 +265,7 @@ impl<A: Aggregate> AggregateActor<A> {
     fn stream_append(
         &self,
         stream: StreamId,
+        epoch: Epoch,
         (expected, previous): (Version, LeafHash),
         events: Vec<Encoded>,
     ) -> Result<StreamAppend, SubmitError> {
@@ -267,7 +282,7 @@ impl<A: Aggregate> AggregateActor<A> {
             schema_version: e.schema_version,
             payload: e.payload,
         };
-        let epoch = self.shared.epochs[usize::from(stream.shard().0)];
+        let epoch = Some(epoch);
         let events = events.into_iter().map(fresh).collect();
         Ok(StreamAppend { stream, epoch, expected, previous, events })
     }
@@ -285,19 +300,34 @@ impl<A: Aggregate> AggregateActor<A> {
     }
 
     fn publish(&self, folded: &mut Folded<A>, state: Arc<A>) {
-        let epoch = self.shared.epochs[usize::from(self.slot.stream.shard().0)];
-        self.slot.probe.set_version(folded.version, epoch.0);
+        self.slot.probe.set_version(folded.version, folded.epoch.0);
         folded.state = Some(Arc::clone(&state));
         self.slot.state.send_replace(state);
     }
 
-    /// The state, recovered when it is not in memory.
+    /// The epoch under which this node owns the aggregate.
+    fn epoch(&self) -> Result<Epoch, SubmitError> {
+        match self.shared.cluster.shards.standing(self.slot.stream.shard()) {
+            Standing::Serving(epoch) | Standing::Leaving(epoch) => Ok(epoch),
+            Standing::Unsure => Err(SubmitError::Unavailable(UNSURE.to_owned())),
+            Standing::Elsewhere => Err(SubmitError::Fenced),
+        }
+    }
+
+    /// The state, recovered when it is not in memory under this epoch.
     async fn load(&self, folded: &mut Folded<A>) -> Result<Arc<A>, SubmitError> {
-        if let Some(state) = &folded.state {
+        let epoch = self.epoch()?;
+        if let Some(state) = folded.state.as_ref().filter(|_| folded.epoch == epoch) {
             return Ok(Arc::clone(state));
         }
+        folded.state = None;
         let _recovering = self.shared.recoveries.acquire().await;
         let recovered = recover(&self.shared, &self.slot.stream).await?;
+        // what was read is the newest only if nobody else could write meanwhile (S5)
+        if self.epoch()? != epoch {
+            return Err(SubmitError::Fenced);
+        }
+        folded.epoch = epoch;
         (folded.version, folded.leaf) = (recovered.fold.version(), recovered.fold.leaf());
         folded.kept.version = recovered.snapshot;
         folded.kept.early = recovered.took >= SNAPSHOT_SLOW_RECOVERY;

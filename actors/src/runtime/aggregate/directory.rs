@@ -10,15 +10,15 @@ use std::time::{Duration, Instant};
 use dashmap::DashMap;
 use ractor::Actor;
 use tokio::sync::{Semaphore, watch};
-use tokio_util::sync::CancellationToken;
 
 use super::actor::AggregateActor;
-use super::handle::{Closed, Handle, Slot, Submission, SubmitError, Submitted};
+use super::handle::{Closed, Handle, Identity, Slot, Submission, SubmitError, Submitted};
 use super::snapshots::Snapshots;
 use crate::domain::aggregate::Aggregate;
-use crate::domain::ids::{Epoch, StreamId};
-use crate::limits::{CONFLICT_RETRIES, MAILBOX, MAX_RESIDENT};
+use crate::domain::ids::{CommandId, Shard, StreamId};
+use crate::limits::{CONFLICT_RETRIES, MAILBOX, MAX_RESIDENT, REMOTE_POLL};
 use crate::ports::{BoxFuture, Clock, EventStore, IdSource};
+use crate::runtime::cluster::{Asked, Cluster, Route};
 use crate::runtime::committer::Committer;
 use crate::runtime::inspect::Life;
 use crate::runtime::supervisor::{Child, SupervisorHandle};
@@ -33,16 +33,14 @@ pub struct Shared {
     pub clock: Arc<dyn Clock>,
     /// Fresh ids.
     pub ids: Arc<dyn IdSource>,
-    /// The epoch of each shard, by index, under which this node owns it.
-    pub epochs: Vec<Epoch>,
+    /// What this node owns, and who else there is.
+    pub cluster: Arc<Cluster>,
     /// Where aggregates keep what makes their next recovery faster.
     pub snapshots: Snapshots,
     /// Bounds how many aggregates recover at the same time.
     pub recoveries: Semaphore,
     /// Bounds how many streams are folded up to a moment of the past at the same time.
     pub replays: Semaphore,
-    /// Cancelled when a write was fenced: another node has taken over and this one must end.
-    pub superseded: CancellationToken,
 }
 
 /// The aggregates of one kind that are in memory.
@@ -68,11 +66,53 @@ impl<A: Aggregate> Directory<A> {
         }
     }
 
-    /// Submits a command to the aggregate of `stream`.
+    /// Submits a command to the aggregate of `stream`, on whatever node it is.
+    ///
+    /// # Errors
+    /// Every kind of [`SubmitError`] but [`SubmitError::Fenced`] as long as this node lives.
+    pub async fn submit(
+        &self,
+        stream: &StreamId,
+        mut submission: Submission<A::Command>,
+    ) -> Result<Submitted, SubmitError> {
+        let cluster = &self.shared.cluster;
+        let (mut journey, mut lost) = (cluster.journey(), false);
+        loop {
+            match cluster.route(stream.shard()) {
+                Route::Here => match self.submit_here(stream, submission.clone()).await {
+                    Err(SubmitError::Fenced) => {}
+                    answer => return answer,
+                },
+                Route::There(member) => {
+                    // a request whose answer is lost is sent again: its id makes it happen once
+                    let fresh = || Identity {
+                        id: CommandId(self.shared.ids.uuid()),
+                        idempotent: false,
+                        request_hash: [0; 32],
+                    };
+                    submission.identity.get_or_insert_with(fresh);
+                    match cluster.submit_to(&member, stream, &submission).await {
+                        Asked::Answered(answer) => return answer,
+                        Asked::Moved => {}
+                        Asked::Lost => {
+                            lost = true;
+                            submission.identity.iter_mut().for_each(|id| id.idempotent = true);
+                        }
+                    }
+                }
+                Route::Nowhere => {}
+            }
+            if !journey.goes_on().await {
+                return Err(self.out_of_reach(lost));
+            }
+        }
+    }
+
+    /// The same, only on this node.
     ///
     /// # Errors
     /// Every kind of [`SubmitError`].
-    pub async fn submit(
+    pub async fn submit_here(
         &self,
         stream: &StreamId,
         submission: Submission<A::Command>,
@@ -87,11 +127,69 @@ impl<A: Aggregate> Directory<A> {
         Err(SubmitError::Overloaded)
     }
 
-    /// The state of the aggregate of `stream`, as of every acknowledged command, and its changes from then on.
+    /// A command that another node asks for: fenced unless this node serves the aggregate now.
+    pub(in crate::runtime) async fn submit_once(
+        &self,
+        stream: &StreamId,
+        submission: Submission<A::Command>,
+    ) -> Result<Submitted, SubmitError> {
+        self.served_here(stream)?;
+        self.submit_here(stream, submission).await
+    }
+
+    /// The state that another node asks for.
+    pub(in crate::runtime) async fn read_once(&self, stream: &StreamId) -> Result<Arc<A>, SubmitError> {
+        self.served_here(stream)?;
+        self.follow_here(stream).await.map(|(state, _)| state)
+    }
+
+    fn served_here(&self, stream: &StreamId) -> Result<(), SubmitError> {
+        match self.shared.cluster.route(stream.shard()) {
+            Route::Here => Ok(()),
+            Route::There(_) | Route::Nowhere => Err(SubmitError::Fenced),
+        }
+    }
+
+    /// The state of the aggregate of `stream`, as of every acknowledged command, and its changes from then on; those of
+    /// another node's aggregate are looked for now and then. The changes end when the aggregate moves to another node.
     ///
     /// # Errors
     /// When it cannot be loaded now.
     pub async fn follow(&self, stream: &StreamId) -> Result<(Arc<A>, watch::Receiver<Arc<A>>), SubmitError> {
+        let cluster = &self.shared.cluster;
+        let mut journey = cluster.journey();
+        loop {
+            match cluster.route(stream.shard()) {
+                Route::Here => match self.follow_here(stream).await {
+                    Err(SubmitError::Fenced) => {}
+                    answer => return answer,
+                },
+                Route::There(member) => match cluster.read_from::<A>(&member, stream).await {
+                    Asked::Answered(Ok(state)) => {
+                        let (changes, seen) = watch::channel(Arc::new(state));
+                        let state = Arc::clone(&changes.borrow());
+                        tokio::spawn(look_again(Arc::clone(cluster), stream.clone(), changes));
+                        return Ok((state, seen));
+                    }
+                    Asked::Answered(Err(error)) => return Err(error),
+                    Asked::Moved | Asked::Lost => {}
+                },
+                Route::Nowhere => {}
+            }
+            if !journey.goes_on().await {
+                return Err(self.out_of_reach(false));
+            }
+        }
+    }
+
+    /// The same, only on this node.
+    ///
+    /// # Errors
+    /// When it cannot be loaded now, or another node owns it.
+    pub async fn follow_here(
+        &self,
+        stream: &StreamId,
+    ) -> Result<(Arc<A>, watch::Receiver<Arc<A>>), SubmitError> {
         for _ in 0..=CONFLICT_RETRIES {
             let handle = self.find(stream).await?;
             // subscribed before the read, so that no change between the two is missed
@@ -111,6 +209,35 @@ impl<A: Aggregate> Directory<A> {
     /// When it cannot be loaded now.
     pub async fn read(&self, stream: &StreamId) -> Result<Arc<A>, SubmitError> {
         self.follow(stream).await.map(|(state, _)| state)
+    }
+
+    /// Why a request ends without an answer.
+    fn out_of_reach(&self, lost: bool) -> SubmitError {
+        if self.shared.cluster.superseded.is_cancelled() && !lost {
+            return SubmitError::Fenced;
+        }
+        let what = A::CATEGORY.as_str();
+        SubmitError::Unavailable(if lost {
+            format!(
+                "the node that serves the {what} did not answer: the command may or may not have been carried out, and the {what}"
+            )
+        } else {
+            format!("no node serves the {what} at the moment: it")
+        })
+    }
+
+    /// Lets go of the aggregates of a shard, whoever follows them; false while somebody waits for one.
+    pub(in crate::runtime) fn evict(&self, shard: Shard) -> bool {
+        let mut all = true;
+        self.slots.retain(|stream, slot| {
+            let stays = stream.shard() == shard && {
+                let quarantined = slot.probe.life() == Life::Quarantined;
+                !quarantined && !let_go(slot)
+            };
+            all &= !stays;
+            stays || stream.shard() != shard
+        });
+        all
     }
 
     /// Lets go of aggregates that nobody spoke to for `idle` and nobody follows.
@@ -175,6 +302,23 @@ impl<A: Aggregate> Directory<A> {
             });
             spawned
         })
+    }
+}
+
+/// Asks for the state of another node's aggregate now and then, for as long as anybody follows it and it stays there.
+async fn look_again<A: Aggregate>(cluster: Arc<Cluster>, stream: StreamId, changes: watch::Sender<Arc<A>>) {
+    loop {
+        tokio::select! {
+            () = changes.closed() => return,
+            () = cluster.superseded.cancelled() => return,
+            () = tokio::time::sleep(REMOTE_POLL) => {}
+        }
+        let Route::There(member) = cluster.route(stream.shard()) else { return };
+        match cluster.read_from::<A>(&member, &stream).await {
+            Asked::Answered(Ok(state)) => drop(changes.send_replace(Arc::new(state))),
+            // it is tried again, or the route will have changed
+            Asked::Answered(Err(_)) | Asked::Moved | Asked::Lost => {}
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use ractor::ActorRef;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use super::actor::Msg;
@@ -13,7 +14,7 @@ use crate::limits::MAILBOX;
 use crate::runtime::inspect::{Life, Probe};
 
 /// A command with everything that goes along.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Submission<C> {
     /// What to do.
     pub command: C,
@@ -28,7 +29,7 @@ pub struct Submission<C> {
 }
 
 /// What makes a command happen once.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Identity {
     /// Its id.
     pub id: CommandId,
@@ -39,7 +40,7 @@ pub struct Identity {
 }
 
 /// The answer to a command that is durable.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Submitted {
     /// The aggregate's version after it.
     pub version: Version,
@@ -52,7 +53,8 @@ pub struct Submitted {
 }
 
 /// Why a command was not carried out.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum SubmitError {
     /// The aggregate refused it.
     #[error(transparent)]
@@ -77,8 +79,8 @@ pub enum SubmitError {
     /// The aggregate or the store cannot answer now; the command may or may not have been carried out.
     #[error("{0}")]
     Unavailable(String),
-    /// This node no longer owns the aggregate.
-    #[error("this node no longer owns the aggregate")]
+    /// This node does not own the aggregate; the command was not carried out.
+    #[error("this node does not own the aggregate")]
     Fenced,
 }
 

@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::super::aggregate::Directory;
+use super::super::aggregate::{Directory, SubmitError};
+use super::super::cluster::{Asked, ClusterStatus, Route};
 use super::super::integrity::SealerState;
+use super::super::live::Live;
 use super::super::node::ROOT;
 use super::super::views::{
     ActorView, BookmarkView, DependencyView, EventView, ExecutionView, NodeMetrics, NodeStatus, Page,
@@ -18,10 +20,12 @@ use super::commands::{not_found, refused};
 use super::project::{self, ExecutionContext};
 use super::{Api, ApiError, EventQuery};
 use crate::domain::aggregate::Aggregate;
+use crate::domain::execution::Execution;
 use crate::domain::ids::{Category, ExecutionId, Name, Position, StreamId, Version};
 use crate::domain::pipeline::Pipeline;
 use crate::domain::plugin::Plugin;
 use crate::limits::RECOVERY_PAGE;
+use crate::ports::cluster::Member;
 use crate::ports::event_store::StoreError;
 use crate::ports::log_store::LogLine;
 
@@ -83,8 +87,15 @@ impl Api {
         let last = Version(state.version.0.saturating_sub(1));
         let last = self.services.shared.store.read_stream(&stream, last, 1).await.map_err(store_away)?;
         let last = last.first().map(|event| (event.origin.correlation_id, event.position));
+        let elsewhere = match self.services.shared.cluster.route(stream.shard()) {
+            Route::There(member) if !state.ended() => {
+                let seen = self.services.shared.cluster.live_at(&member, id).await;
+                Some(Live::of_another(id, seen))
+            }
+            _ => None,
+        };
         let view = last.and_then(|(correlation_id, position)| {
-            let live = &self.services.live;
+            let live = elsewhere.as_ref().unwrap_or(&self.services.live);
             project::execution(&state, &ExecutionContext { id, correlation_id, position, live })
         });
         view.ok_or_else(|| not_found("execution", &id.to_string()))
@@ -100,13 +111,19 @@ impl Api {
         timeout: Duration,
     ) -> Result<ExecutionView, ApiError> {
         let stream = StreamId::execution(id);
-        let followed = self.services.executions.follow(&stream).await;
-        let (state, mut changes) = followed.map_err(|error| refused(error, "execution", stream.id()))?;
-        if state.phase.is_some() && !state.ended() {
-            let ended = changes.wait_for(|state| state.ended());
-            tokio::time::timeout(timeout, ended).await.map(drop).unwrap_or_default();
+        let deadline = tokio::time::Instant::now() + timeout;
+        loop {
+            let followed = self.services.executions.follow(&stream).await;
+            let (state, mut changes) = followed.map_err(|error| refused(error, "execution", stream.id()))?;
+            if state.phase.is_some() && !state.ended() {
+                let ended = changes.wait_for(|state| state.ended());
+                // its changes end when it goes on at another node: it is followed there
+                if let Ok(Err(_)) = tokio::time::timeout_at(deadline, ended).await {
+                    continue;
+                }
+            }
+            return self.execution(id).await;
         }
-        self.execution(id).await
     }
 
     /// Log lines of an execution from line number `after`, at most `limit`, and the number to go on from.
@@ -119,13 +136,29 @@ impl Api {
         after: u64,
         limit: usize,
     ) -> Result<(Vec<LogLine>, u64), ApiError> {
-        if after == 0 {
-            self.execution(id).await?;
+        let state = self.read(&self.services.executions, &StreamId::execution(id)).await?;
+        if state.phase.is_none() {
+            return Err(not_found("execution", &id.to_string()));
+        }
+        if let Some(member) = self.ran_at(&state) {
+            let asked = self.services.shared.cluster.logs_at(&member, id, after, limit).await;
+            let away = |_| ApiError::Unavailable { what: format!("node {}", member.name), retry_after: 1 };
+            return match asked {
+                Asked::Answered(lines) => lines.map_err(away),
+                Asked::Moved | Asked::Lost => Err(away(SubmitError::Fenced)),
+            };
         }
         self.services.logs.read(id, after, limit).await.map_err(|error| {
             tracing::error!(execution = %id, error = &error as &dyn std::error::Error, "log cannot be read");
             ApiError::Internal
         })
+    }
+
+    /// The other node that has the log of an execution: the one that began its latest attempt, while it is a member.
+    fn ran_at(&self, state: &Execution) -> Option<Member> {
+        let attempts = state.steps.iter().flat_map(|step| &step.attempts);
+        let latest = attempts.max_by_key(|attempt| attempt.started_at)?;
+        self.services.shared.cluster.other(&latest.node)
     }
 
     /// Events in the order of the store. `next_cursor` is the last position as text, when there may be more.
@@ -183,18 +216,32 @@ impl Api {
             error,
         };
         let draining =
-            self.services.draining.is_cancelled() || self.services.shared.superseded.is_cancelled();
+            self.services.draining.is_cancelled() || self.services.shared.cluster.superseded.is_cancelled();
+        let serves = !self.services.shared.cluster.shards.guard_left().is_zero();
         NodeStatus {
             service: "flexcore",
             version: env!("CARGO_PKG_VERSION"),
             node: self.services.node.clone(),
             incarnation: self.services.incarnation.to_string(),
             started_at: self.started_at,
-            ready: store.error.is_none() && !draining,
+            ready: store.error.is_none() && !draining && serves,
             dependencies: [("event_store", store)].into(),
             metrics: self.metrics(),
             projections: self.projections(),
         }
+    }
+
+    /// The cluster as this node sees it; asks nobody.
+    #[must_use]
+    pub fn cluster(&self) -> ClusterStatus {
+        self.services.shared.cluster.status()
+    }
+
+    /// The uptime ([`Uptime`](crate::ports::Uptime)) until which this node may serve unless its lease is renewed: what it
+    /// started must not go on for much longer.
+    #[must_use]
+    pub fn serves_until(&self) -> Duration {
+        self.services.shared.cluster.shards.guard_until()
     }
 
     /// Counters since the node started, and gauges; asks nobody.

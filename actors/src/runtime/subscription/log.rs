@@ -139,8 +139,8 @@ mod tests {
     use crate::testkit::conformance::{Writer, pipeline};
 
     async fn world() -> (Writer, Log) {
-        let store: Arc<dyn EventStore> = Arc::new(MemoryStore::new());
-        (Writer::claim_as(Arc::clone(&store), "node-a").await, Log::new(store))
+        let store = Arc::new(MemoryStore::new());
+        (Writer::claim_as(Arc::clone(&store) as _, "node-a").await, Log::new(store))
     }
 
     async fn soon<T>(future: impl Future<Output = T>) -> T {

@@ -95,8 +95,8 @@ impl Rig {
 
     /// Its leases run on this clock.
     async fn timed(clock: Arc<dyn Clock>) -> Self {
-        let events: Arc<dyn EventStore> = Arc::new(MemoryStore::new());
-        let writer = Writer::claim_as(Arc::clone(&events), "n1").await;
+        let events = Arc::new(MemoryStore::new());
+        let writer = Writer::claim_as(Arc::clone(&events) as _, "n1").await;
         Self { writer, events, places: Arc::new(MemorySubscriptions::new(clock)) }
     }
 

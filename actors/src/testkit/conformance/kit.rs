@@ -1,21 +1,26 @@
 //! A writer that owns all shards of a store and builds units, so that a promise reads as its story. No assertions
 //! about a promise of its own.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use dashmap::DashMap;
+use uuid::Uuid;
 
-use super::Fixture;
+use super::{Fixture, Store};
 use crate::domain::event::{NewEvent, Origin, RecordedEvent};
-use crate::domain::ids::{CommandId, CorrelationId, Epoch, EventId, Name, Position, StreamId, Version};
+use crate::domain::ids::{
+    CommandId, CorrelationId, Epoch, EventId, Incarnation, Name, Position, Shard, StreamId, Version,
+};
 use crate::domain::integrity::leaf::LeafHash;
 use crate::ports::batch::Batch;
+use crate::ports::cluster::{Join, Joined};
 use crate::ports::event_store::{
     Append, AppendOutcome, CommandRecord, Committed, EventFilter, StoreError, StreamAppend,
 };
-use crate::ports::{Clock, EventStore, IdSource};
+use crate::ports::{Clock, ClusterStore, EventStore, IdSource};
 use crate::testkit::ManualClock;
 
 /// A writer with the epochs it was given.
@@ -40,8 +45,8 @@ impl Writer {
     }
 
     /// Claims all shards for a node.
-    pub async fn claim_as(store: Arc<dyn EventStore>, node: &str) -> Self {
-        let epochs = store.claim_all(node).await.expect("claim");
+    pub async fn claim_as(store: Arc<dyn Store>, node: &str) -> Self {
+        let epochs = own_all(&*store, node).await;
         let ids = Arc::new(ManualClock::seeded());
         Self { node: node.to_owned(), store, epochs, ids, leaves: Arc::default() }
     }
@@ -56,9 +61,12 @@ impl Writer {
         self.unit_of(&[(stream, expected, events)])
     }
 
-    /// A unit over several streams; the command belongs to the first.
+    /// A unit over several streams; the command belongs to the first, further ones without events are guards.
     pub fn unit_of(&self, parts: &[(&StreamId, u64, usize)]) -> Append {
-        let streams = parts.iter().map(|&(stream, expected, events)| self.part(stream, expected, events));
+        let streams = parts
+            .iter()
+            .enumerate()
+            .map(|(n, &(stream, expected, events))| self.part(stream, expected, events, n == 0));
         Append {
             command: Some(CommandRecord {
                 id: CommandId(self.ids.uuid()),
@@ -75,11 +83,12 @@ impl Writer {
         }
     }
 
-    fn part(&self, stream: &StreamId, expected: u64, events: usize) -> StreamAppend {
+    fn part(&self, stream: &StreamId, expected: u64, events: usize, own: bool) -> StreamAppend {
+        let epoch = (own || events > 0).then(|| self.epochs[usize::from(stream.shard().0)]);
         let events = (0..events).map(|_| self.event("Tested", Bytes::from_static(b"\x81\xa1n\x01")));
         StreamAppend {
             stream: stream.clone(),
-            epoch: self.epochs[usize::from(stream.shard().0)],
+            epoch,
             expected: Version(expected),
             previous: LeafHash::NONE,
             events: events.collect(),
@@ -144,6 +153,28 @@ impl Writer {
     pub async fn log(&self) -> Vec<RecordedEvent> {
         self.store.read_all(Position(0), 100_000, &EventFilter::default()).await.expect("read_all")
     }
+}
+
+/// Makes a node the owner of all shards, whoever had them from here before; answers their epochs, by index.
+///
+/// # Panics
+/// When the store does not let it.
+pub async fn own_all(store: &(impl ClusterStore + ?Sized), node: &str) -> Vec<Epoch> {
+    let join = Join {
+        name: Name::new(node).expect("a test's name"),
+        incarnation: Incarnation(Uuid::now_v7()),
+        // the same for all: each supersedes the one before
+        home: Uuid::nil(),
+        address: None,
+        labels: BTreeMap::new(),
+        lease: Duration::from_secs(3_600),
+    };
+    assert_eq!(store.join(&join).await.expect("join"), Joined::Member);
+    let shards: Vec<Shard> = (0..=u8::MAX).map(Shard).collect();
+    let mut claimed = store.claim(join.incarnation, &shards).await.expect("claim");
+    claimed.sort_by_key(|(shard, _)| shard.0);
+    assert_eq!(claimed.len(), shards.len(), "nobody else owns a shard");
+    claimed.into_iter().map(|(_, epoch)| epoch).collect()
 }
 
 /// The stream of a pipeline.

@@ -6,9 +6,10 @@
 
 use std::sync::Arc;
 
-use crate::ports::{BoxFuture, EventStore};
+use crate::ports::{BoxFuture, ClusterStore, EventStore};
 
 mod appending;
+mod cluster;
 mod commands;
 mod fencing;
 mod integrity;
@@ -21,10 +22,11 @@ mod snapshots;
 mod subscriptions;
 
 pub use appending::*;
+pub use cluster::*;
 pub use commands::*;
 pub use fencing::*;
 pub use integrity::*;
-pub use kit::{Writer, pipeline, plugin};
+pub use kit::{Writer, own_all, pipeline, plugin};
 pub use order::*;
 pub use random::{History, random_history};
 pub use reading::*;
@@ -32,17 +34,22 @@ pub use secrets::*;
 pub use snapshots::*;
 pub use subscriptions::*;
 
+/// An event store and who may write to it.
+pub trait Store: EventStore + ClusterStore {}
+
+impl<S: EventStore + ClusterStore> Store for S {}
+
 /// An empty store for one test.
 pub trait Fixture: Send + Sync + Sized {
     /// Makes the store.
     fn open() -> BoxFuture<'static, Self>;
 
     /// The store.
-    fn store(&self) -> Arc<dyn EventStore>;
+    fn store(&self) -> Arc<dyn Store>;
 
     /// A handle for another writer on the same data, as another node would have; the same handle where the store
     /// has one writer anyway.
-    fn another(&self) -> BoxFuture<'_, Arc<dyn EventStore>> {
+    fn another(&self) -> BoxFuture<'_, Arc<dyn Store>> {
         Box::pin(std::future::ready(self.store()))
     }
 
@@ -71,6 +78,18 @@ macro_rules! event_store_conformance {
             an_unclaimed_shard_is_fenced,
             epochs_only_rise,
             a_fenced_writer_learns_what_it_had_stored,
+            a_guard_needs_no_shard,
+            the_stream_of_a_nodes_life_needs_no_shard,
+            a_live_name_is_taken,
+            the_next_life_supersedes_the_former_at_once,
+            a_node_without_an_address_lives_alone,
+            a_shard_has_one_owner,
+            released_shards_are_free_under_a_higher_epoch,
+            only_the_silent_are_marked_dead,
+            the_dead_stay_dead,
+            who_drains_claims_nothing,
+            the_revision_tells_of_changes,
+            the_view_shows_members_and_owners,
             events_name_the_owner_of_their_shard,
             positions_are_gapless_while_many_write,
             positions_follow_the_order_of_the_batch,

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use super::kit::{Writer, command, pipeline, plugin};
+use super::Store;
+use super::kit::{Writer, command, own_all, pipeline, plugin};
 use crate::domain::event::RecordedEvent;
 use crate::domain::ids::{CommandId, Epoch, Position, StreamId, Version};
 use crate::ports::event_store::{Append, AppendOutcome, EventFilter, Wakeup};
@@ -30,16 +31,18 @@ pub struct History {
 
 /// Sends the batches of a seed to an empty store: new and repeated commands, right and wrong versions, stale epochs,
 /// guards, units over several streams, and takeovers between batches.
-pub async fn random_history(store: Arc<dyn EventStore>, seed: u64) -> History {
+pub async fn random_history(store: Arc<dyn Store>, seed: u64) -> History {
     let dice = Arc::new(ManualClock::new(seed));
     let (node, leaves) = ("node-0".to_owned(), Arc::default());
-    let mut writer = Writer { node, epochs: vec![Epoch(0); 256], store, ids: Arc::clone(&dice), leaves };
+    let reached = Arc::clone(&store) as Arc<dyn EventStore>;
+    let mut writer =
+        Writer { node, epochs: vec![Epoch(0); 256], store: reached, ids: Arc::clone(&dice), leaves };
     let mut sent: Vec<Append> = Vec::new();
     let mut outcomes = Vec::new();
     for batch in 0..BATCHES {
         if batch == 1 || dice.below(20) == 0 {
             writer.node = format!("node-{batch}");
-            writer.epochs = writer.store.claim_all(&writer.node).await.expect("claim");
+            writer.epochs = own_all(&*store, &writer.node).await;
         }
         let units = random_batch(&writer, &sent).await;
         outcomes.push(writer.append_all(&units).await.expect("append"));
@@ -104,7 +107,7 @@ async fn random_unit(writer: &Writer, free: &[StreamId]) -> Append {
     }
     unit.origin.causation_id = (dice.below(2) == 0).then(|| dice.uuid());
     if dice.below(10) == 0 {
-        unit.streams[0].epoch.0 += 1;
+        unit.streams[0].epoch = unit.streams[0].epoch.map(|epoch| Epoch(epoch.0 + 1));
     }
     for part in &mut unit.streams {
         for event in &mut part.events {

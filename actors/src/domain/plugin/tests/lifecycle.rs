@@ -1,7 +1,7 @@
 //! Each command of the lifecycle in each state: its exact events, or the reason why it is refused.
 
 use super::*;
-use crate::domain::codec::Encoded;
+use crate::domain::execution::ExecutionQueued;
 use crate::domain::ids::StreamId;
 
 const ALL: [Status; 3] = [Status::Enabled, Status::Disabled, Status::Retired];
@@ -18,8 +18,16 @@ fn in_status(status: Status) -> PluginStory {
 }
 
 fn execute() -> PluginCommand {
-    let queued = Encoded { kind: "ExecutionQueued", schema_version: 1, payload: vec![0x80].into() };
-    PluginCommand::Execute { execution: execution(7), queued }
+    let queued = ExecutionQueued {
+        execution: execution(7),
+        pipeline: None,
+        plugin: Some(name("copy")),
+        revision: None,
+        steps: Vec::new(),
+        parameters: serde_json::Map::new(),
+        from_scratch: true,
+    };
+    PluginCommand::Execute { execution: execution(7), queued: Box::new(queued) }
 }
 
 #[test]
@@ -33,7 +41,7 @@ fn nothing_can_be_asked_of_a_plugin_that_does_not_exist() {
         execute(),
         admit(1, 1),
         finish(1, None),
-        PluginCommand::LoseOthers { survivor: life(1) },
+        PluginCommand::Lose { ended: vec![life(1)] },
     ] {
         assert_eq!(Story::<Plugin>::new().refuses(command.clone()), Rejection::NotFound, "{command:?}");
     }

@@ -108,7 +108,7 @@ fn what_ran_in_other_lives_is_lost_and_its_late_end_changes_nothing() {
     for (n, incarnation) in [(1, life(1)), (2, life(2)), (3, life(3))] {
         story.does(in_life(n, incarnation));
     }
-    let decision = story.decides(PluginCommand::LoseOthers { survivor: life(2) });
+    let decision = story.decides(PluginCommand::Lose { ended: vec![life(3), life(1), life(9)] });
     let lost: Vec<(AttemptId, Option<CauseKind>)> = decision
         .events
         .iter()
@@ -120,9 +120,9 @@ fn what_ran_in_other_lives_is_lost_and_its_late_end_changes_nothing() {
     assert_eq!(lost, [(attempt(1), Some(CauseKind::LostNode)), (attempt(3), Some(CauseKind::LostNode))]);
     assert_eq!(decision.wakeups, [], "the second still runs");
     assert_eq!(story.does(finish(1, None)), []);
-    assert_eq!(story.does(PluginCommand::LoseOthers { survivor: life(2) }), []);
+    assert_eq!(story.does(PluginCommand::Lose { ended: vec![life(1), life(3)] }), []);
     let stream = StreamId::plugin(&name("copy"));
-    let decision = story.decides(PluginCommand::LoseOthers { survivor: life(4) });
+    let decision = story.decides(PluginCommand::Lose { ended: vec![life(2)] });
     assert_eq!((decision.events.len(), decision.wakeups), (1, vec![(stream, None)]));
     assert_eq!((story.state.failed, story.state.health(story.now)), (3, "healthy"), "no crash of the plugin");
 }

@@ -1,0 +1,142 @@
+//! The network between nodes of one process, with faults of a test's choice: peers ask each other, hints are heard by all.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use crate::domain::ids::{Incarnation, Name};
+use crate::ports::BoxFuture;
+use crate::ports::cluster::{Heard, Hint, Hints, Member, PeerError, PeerService, Peers};
+
+/// Hints that may wait for a listener; then it hears of a gap.
+const HINTS: usize = 64;
+
+/// All nodes of a test.
+#[derive(Default)]
+pub struct MemoryNetwork {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    services: BTreeMap<Name, Arc<dyn PeerService>>,
+    listeners: BTreeMap<Name, mpsc::Sender<Heard>>,
+    cut: BTreeSet<Name>,
+    /// How many answers get lost.
+    losses: u32,
+    asked: u64,
+}
+
+impl MemoryNetwork {
+    /// A network of nobody.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// From now on the node of this name answers.
+    pub fn connect(&self, node: &Name, service: Arc<dyn PeerService>) {
+        self.state().services.insert(node.clone(), service);
+    }
+
+    /// Nobody reaches the node, and it reaches nobody.
+    pub fn cut(&self, node: &Name) {
+        self.state().cut.insert(node.clone());
+    }
+
+    /// The answers to the next questions get lost, though the questions arrive.
+    pub fn lose_answers(&self, answers: u32) {
+        self.state().losses = answers;
+    }
+
+    /// How many questions arrived.
+    #[must_use]
+    pub fn asked(&self) -> u64 {
+        self.state().asked
+    }
+
+    /// The network as one node uses it: to ask, and to tell and hear news.
+    #[must_use]
+    pub fn end(self: &Arc<Self>, node: &Name) -> Arc<NetworkEnd> {
+        Arc::new(NetworkEnd { network: Arc::clone(self), node: node.clone() })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One node's end of a [`MemoryNetwork`].
+pub struct NetworkEnd {
+    network: Arc<MemoryNetwork>,
+    node: Name,
+}
+
+impl Peers for NetworkEnd {
+    fn ask<'a>(
+        &'a self,
+        to: &'a Member,
+        question: Bytes,
+        patience: Duration,
+    ) -> BoxFuture<'a, Result<Bytes, PeerError>> {
+        Box::pin(async move {
+            let service = {
+                let state = self.network.state();
+                let reached = !state.cut.contains(&self.node) && !state.cut.contains(&to.name);
+                state.services.get(&to.name).filter(|_| reached).cloned()
+            };
+            let Some(service) = service else { return Err(PeerError::Unreachable(to.name.clone())) };
+            self.network.state().asked += 1;
+            let answer = tokio::time::timeout(patience, service.answer(question)).await;
+            let mut state = self.network.state();
+            let lost = state.losses > 0 || state.cut.contains(&self.node) || state.cut.contains(&to.name);
+            state.losses = state.losses.saturating_sub(1);
+            answer.ok().filter(|_| !lost).ok_or_else(|| PeerError::Lost(to.name.clone()))
+        })
+    }
+
+    fn talk<'a>(
+        &'a self,
+        to: &'a Member,
+        opening: Bytes,
+        said: mpsc::Receiver<Bytes>,
+    ) -> BoxFuture<'a, Result<mpsc::Receiver<Bytes>, PeerError>> {
+        Box::pin(async move {
+            let service = self.network.state().services.get(&to.name).cloned();
+            let Some(service) = service else { return Err(PeerError::Unreachable(to.name.clone())) };
+            let (says, heard) = mpsc::channel(HINTS);
+            tokio::spawn(service.converse(opening, said, says));
+            Ok(heard)
+        })
+    }
+}
+
+impl Hints for NetworkEnd {
+    fn publish(&self, hint: Hint) {
+        let state = self.network.state();
+        if state.cut.contains(&self.node) {
+            return;
+        }
+        let from = Incarnation(Uuid::nil());
+        for (node, listener) in &state.listeners {
+            if *node != self.node && !state.cut.contains(node) {
+                // one that lags looks at the store now and then anyway
+                listener.try_send(Heard::Hint { from, hint: hint.clone() }).unwrap_or_default();
+            }
+        }
+    }
+
+    fn listen(&self) -> mpsc::Receiver<Heard> {
+        let (teller, heard) = mpsc::channel(HINTS);
+        self.network.state().listeners.insert(self.node.clone(), teller);
+        heard
+    }
+
+    fn connected(&self) -> bool {
+        !self.network.state().cut.contains(&self.node)
+    }
+}
