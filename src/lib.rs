@@ -1,6 +1,6 @@
 //! The outside of FlexCore: adapters, gateways and the program that puts them together.
 //!
-//! **Boundary:** adapters (`postgres`, `sqlite`, `sandbox`, `network`, `plugins`, `peers`, `logs`, `integrity`,
+//! **Boundary:** adapters (`postgres`, `sqlite`, `sandbox`, `network`, `plugins`, `peers`, `redis`, `logs`, `integrity`,
 //! `secrets`) implement the ports of [`flexcore_actors::ports`] and never name one another; gateways (`http`, `cli`) see
 //! typed handles only;
 //! [`compose`] is the one place that names two of them. `archive` is a file format, not an adapter.
@@ -17,6 +17,7 @@ pub mod network;
 pub mod peers;
 pub mod plugins;
 pub mod postgres;
+pub mod redis;
 pub mod sandbox;
 pub mod schema;
 pub mod secrets;

@@ -21,6 +21,7 @@ mod network;
 mod policy;
 mod python;
 mod quarantine;
+mod redis;
 mod same_events;
 mod sandbox;
 mod secrets;

@@ -15,7 +15,7 @@ pub use client::{Client, Reply};
 pub use node::{Node, NodeBuilder};
 pub use postgres::TestDatabase;
 pub use postgres_proxy::PostgresProxy;
-pub use redis::{redis_prefix, redis_url};
+pub use redis::{PrivateRedis, redis_prefix, redis_url};
 pub use wait::wait_for;
 
 /// An environment variable that the test command sets.
