@@ -241,6 +241,10 @@ pub struct RebuildArgs {
 pub enum InspectCommand {
     /// The actors, each under the one that supervises it
     Tree(OutputArgs),
+    /// The nodes of the cluster as the asked one sees them
+    Cluster(OutputArgs),
+    /// Who owns which of the 256 shards
+    Shards(OutputArgs),
     /// What is quarantined after too many failures, and why
     Quarantine(OutputArgs),
     /// The actors that have most of something

@@ -32,9 +32,40 @@ pub async fn inspect(
             add(&mut table, &answer, "", "");
             terminal.table(&table)
         }
+        InspectCommand::Cluster(OutputArgs { output }) => cluster(client, terminal, output).await,
+        InspectCommand::Shards(OutputArgs { output }) => shards(client, terminal, output).await,
         InspectCommand::Quarantine(OutputArgs { output }) => quarantine(client, terminal, output).await,
         InspectCommand::Top { by, output } => top(client, terminal, by, output.output).await,
     }
+}
+
+async fn cluster(client: &Client, terminal: &mut Terminal, output: Format) -> Result<(), Failure> {
+    let answer = client.get("/inspect/cluster").await?;
+    if output == Format::Json {
+        return terminal.json(&answer);
+    }
+    let mut table = Table::new(&["NODE", "STATE", ">SHARDS", "ADDRESS", "INCARNATION"]);
+    for node in answer["nodes"].as_array().into_iter().flatten() {
+        table.row(
+            ["/name", "/state", "/shards", "/address", "/incarnation"].map(|pointer| field(node, pointer)),
+        );
+    }
+    terminal.table(&table)?;
+    let (redis, database) = (field(&answer, "/redis/status"), field(&answer, "/database/status"));
+    terminal.note(&format!("seen from {}: redis {redis}, database {database}", field(&answer, "/node")));
+    Ok(())
+}
+
+async fn shards(client: &Client, terminal: &mut Terminal, output: Format) -> Result<(), Failure> {
+    let answer = client.get("/inspect/shards").await?;
+    if output == Format::Json {
+        return terminal.json(&answer);
+    }
+    let mut table = Table::new(&[">SHARD", "OWNER", ">EPOCH"]);
+    for shard in items(&answer) {
+        table.row(["/shard", "/owner", "/epoch"].map(|pointer| field(shard, pointer)));
+    }
+    terminal.table(&table)
 }
 
 async fn quarantine(client: &Client, terminal: &mut Terminal, output: Format) -> Result<(), Failure> {

@@ -2,6 +2,7 @@
 
 pub mod archiving;
 pub mod at_rest;
+mod cluster;
 mod home;
 pub(crate) mod integrity;
 mod launch; // nothing but conversions between the plugin host, the launcher and the network
@@ -32,7 +33,6 @@ use flexcore_actors::ports::{
     SubscriptionStore,
 };
 use flexcore_actors::runtime::api::Api;
-use flexcore_actors::runtime::cluster::ClusterPorts;
 use flexcore_actors::runtime::node::{Loss, Node as Runtime, Ports};
 use sha2::{Digest, Sha256};
 use tokio::task::JoinHandle;
@@ -51,7 +51,6 @@ use crate::sandbox::level::{Finding, Level, Requirement};
 use crate::sandbox::programs::{OWN_PROGRAMS, locate};
 use crate::secrets::Vault;
 use crate::sqlite::{SqliteReadModels, SqliteSecrets, SqliteStore};
-use crate::uptime::SinceBoot;
 
 /// Where the address that a node listens on is written, below its data directory: it may have been given port 0.
 pub const ADDRESS_FILE: &str = "http.address";
@@ -66,6 +65,7 @@ pub struct Node {
     address: SocketAddr,
     gateway_shutdown: CancellationToken,
     gateway: JoinHandle<Result<(), http::ServeError>>,
+    peers: Option<cluster::Serving>,
     _lock: File,
 }
 
@@ -90,7 +90,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Node> {
     let host = Arc::new(host);
     let ids = Arc::new(System);
     let policy = policy(config)?;
-    let cluster = ClusterPorts::alone(cluster, home::id(&data_dir)?, Arc::new(SinceBoot));
+    let (cluster, peers) = cluster::ports(config, cluster, home::id(&data_dir)?).await?;
     let ports = Ports {
         store,
         read_models,
@@ -109,11 +109,12 @@ pub async fn start(config: &Config) -> anyhow::Result<Node> {
     if !config.sandbox.accept_missing.is_empty() {
         api.audited(going_without(config));
     }
+    let peers = peers.map(|listener| listener.serve(runtime.peer_service()));
     let gateway_shutdown = CancellationToken::new();
     let settings = http::Config { max_connections: config.http_max_connections, ..http::Config::default() };
     let gateway = tokio::spawn(http::serve(listener, api.clone(), gateway_shutdown.clone(), settings));
     write_address(&data_dir, address)?;
-    Ok(Node { runtime, api, address, gateway_shutdown, gateway, _lock: lock })
+    Ok(Node { runtime, api, address, gateway_shutdown, gateway, peers, _lock: lock })
 }
 
 impl Node {
@@ -138,6 +139,10 @@ impl Node {
     pub async fn shutdown(self, grace: Duration) {
         self.gateway_shutdown.cancel();
         self.runtime.shutdown(grace).await;
+        // to the end it tells others who owns what
+        if let Some(peers) = self.peers {
+            peers.end().await;
+        }
         match self.gateway.await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {

@@ -17,6 +17,10 @@ pub(super) const KEYS: &[&str] = &[
     "data_dir",
     "http.listen",
     "http.max_connections",
+    "grpc.listen",
+    "cluster.redis_url",
+    "cluster.secret",
+    "cluster.advertise",
     "database.url",
     "integrity.key_file",
     "integrity.checkpoint_dir",
@@ -38,8 +42,7 @@ const NUMBERS: &[&str] = &["http.max_connections"];
 const LISTS: &[&str] = &["sandbox.accept_missing"];
 
 /// Keys of the contract whose feature is not there yet: an error in a file, a warning from the environment.
-pub(super) const LATER: &[(&str, &str)] =
-    &[("grpc", "the gRPC interface"), ("cluster", "clustering"), ("auth", "access control")];
+pub(super) const LATER: &[(&str, &str)] = &[("auth", "access control")];
 
 /// Variables that are ours but no configuration: the command line's own, and those that programs are given.
 const OTHER_VARIABLES: &[&str] = &[

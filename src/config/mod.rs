@@ -1,6 +1,7 @@
 //! What a node is told before it starts: one typed value from defaults, a file, the environment and flags. Never in
 //! here: anything that a definition of a pipeline or plugin says, and any use of the values.
 
+mod cluster;
 mod host;
 mod layers;
 pub mod policy;
@@ -36,6 +37,10 @@ pub struct Config {
     pub http_listen: SocketAddr,
     /// `http.max_connections`: connections served at once.
     pub http_max_connections: usize,
+    /// `grpc.listen`: where other nodes of a cluster reach this one.
+    pub grpc_listen: SocketAddr,
+    /// `cluster`: how this node is one of several; without it, it is alone.
+    pub cluster: Option<Cluster>,
     /// `database.url`; without it the embedded store is used.
     pub database_url: Option<Secret>,
     /// `integrity.key_file`: where the key for checkpoints is; without it, in `data_dir`.
@@ -67,6 +72,8 @@ impl Default for Config {
             data_dir: PathBuf::from("./flexcore-data"),
             http_listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             http_max_connections: 1_024,
+            grpc_listen: SocketAddr::from(([127, 0, 0, 1], 50051)),
+            cluster: None,
             database_url: None,
             integrity_key_file: None,
             integrity_checkpoint_dir: None,
@@ -80,6 +87,17 @@ impl Default for Config {
             shutdown_grace: Duration::from_secs(20),
         }
     }
+}
+
+/// How a node is one of several.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cluster {
+    /// `cluster.redis_url`: over which nodes tell each other news.
+    pub redis_url: Secret,
+    /// `cluster.secret`: by which nodes know each other.
+    pub secret: Secret,
+    /// `cluster.advertise`: where the others reach this node; without it, at `grpc.listen`.
+    pub advertise: Option<String>,
 }
 
 /// A value that is never printed.
@@ -175,6 +193,12 @@ impl Config {
             "node": {"name": self.node_name.as_str()},
             "data_dir": self.data_dir.display().to_string(),
             "http": {"listen": self.http_listen.to_string(), "max_connections": self.http_max_connections},
+            "grpc": {"listen": self.grpc_listen.to_string()},
+            "cluster": {
+                "redis_url": self.cluster.as_ref().map(|_| "<redacted>"),
+                "secret": self.cluster.as_ref().map(|_| "<redacted>"),
+                "advertise": self.cluster.as_ref().and_then(|cluster| cluster.advertise.as_deref()),
+            },
             "database": {"url": self.database_url.as_ref().map(|_| "<redacted>")},
             "integrity": {
                 "key_file": self.integrity_key_file.as_ref().map(|path| path.display().to_string()),

@@ -12,6 +12,7 @@ use flexcore_actors::domain::reader::{Object, Shared};
 use crate::sandbox::level::Level;
 use crate::telemetry::{self, LogFormat};
 
+use super::cluster;
 use super::layers::{LATER, Layers};
 use super::{Config, ConfigError, MAX_CONNECTIONS, MAX_GRACE, Mistake, Secret};
 
@@ -46,9 +47,21 @@ fn typed(mut root: Object<'_>) -> Config {
     if let Some(http) = root.object("http") {
         read_http(http, &mut config);
     }
+    if let Some(mut grpc) = root.object("grpc") {
+        if let Some(text) = grpc.text("listen") {
+            match address(text, "127.0.0.1:50051") {
+                Ok(address) => config.grpc_listen = address,
+                Err(message) => grpc.problem("listen", message),
+            }
+        }
+        grpc.finish();
+    }
     if let Some(mut database) = root.object("database") {
         config.database_url = database_url(&mut database);
         database.finish();
+    }
+    if let Some(section) = root.object("cluster") {
+        config.cluster = cluster::read(section, &config);
     }
     if let Some(mut integrity) = root.object("integrity") {
         config.integrity_key_file = path(&mut integrity, "key_file", "a file");
@@ -130,12 +143,18 @@ fn read_http(mut http: Object<'_>, config: &mut Config) {
     http.finish();
 }
 
-/// Reads an address to listen on; `localhost` is the loopback one.
-fn listen_address(text: &str) -> Result<SocketAddr, String> {
+/// Reads an address; `localhost` is the loopback one.
+fn address(text: &str, such_as: &str) -> Result<SocketAddr, String> {
     let numeric = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
-    let address: SocketAddr = numeric.as_deref().unwrap_or(text).parse().map_err(|_| {
-        format!("{text:?} is not an address to listen on: write address:port, such as 127.0.0.1:8080")
-    })?;
+    let address = numeric.as_deref().unwrap_or(text).parse();
+    address.map_err(|_| {
+        format!("{text:?} is not an address to listen on: write address:port, such as {such_as}")
+    })
+}
+
+/// Reads an address to listen on without access control.
+fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    let address = address(text, "127.0.0.1:8080")?;
     if address.ip().is_loopback() {
         Ok(address)
     } else {

@@ -57,6 +57,7 @@ fn every_key_has_a_variable() {
         ("data_dir", "1", "1"),
         ("http.listen", "[::1]:9", "[::1]:9"),
         ("http.max_connections", "12", "12"),
+        ("grpc.listen", "0.0.0.0:9", "0.0.0.0:9"),
         ("database.url", "postgres://u:p@h/db", "<redacted>"),
         ("integrity.key_file", "/keys/k", "/keys/k"),
         ("integrity.checkpoint_dir", "seals", "seals"),
@@ -74,6 +75,45 @@ fn every_key_has_a_variable() {
     }
 }
 
+/// The variables of a cluster's node.
+const CLUSTER: [(&str, &str); 4] = [
+    ("FLEXCORE_DATABASE_URL", "postgres://u:p@h/db"),
+    ("FLEXCORE_CLUSTER_REDIS_URL", "redis://:hidden@h:6379/1"),
+    ("FLEXCORE_CLUSTER_SECRET", "0123456789abcdef0123456789abcdef"),
+    ("FLEXCORE_CLUSTER_ADVERTISE", "node-1.internal:50051"),
+];
+
+#[test]
+fn a_cluster_is_described_whole_and_its_secrets_are_never_shown() {
+    let config = load(None, variables(&CLUSTER), &[]).unwrap().config;
+    let cluster = config.cluster.clone().unwrap();
+    assert_eq!(cluster.advertise.as_deref(), Some("node-1.internal:50051"));
+    let shown = format!("{config:?} {}", config.redacted());
+    assert!(!shown.contains("hidden") && !shown.contains("0123456789abcdef"), "{shown}");
+    assert!(load(None, variables(&[]), &[]).unwrap().config.cluster.is_none());
+}
+
+#[test]
+fn half_a_cluster_is_refused_with_what_is_missing() {
+    for (changed, value, said) in [
+        ("FLEXCORE_DATABASE_URL", "", "cluster.redis_url: nodes of a cluster share a database"),
+        ("FLEXCORE_CLUSTER_REDIS_URL", "", "cluster.redis_url: missing"),
+        ("FLEXCORE_CLUSTER_REDIS_URL", "rediss://:hidden@h", "cluster.redis_url: "),
+        ("FLEXCORE_CLUSTER_SECRET", "", "cluster.secret: missing"),
+        ("FLEXCORE_CLUSTER_SECRET", "too short", "cluster.secret: expected at least 32"),
+        ("FLEXCORE_CLUSTER_ADVERTISE", "node-1", "cluster.advertise: \"node-1\" is not where"),
+        ("FLEXCORE_CLUSTER_ADVERTISE", "node 1:50051", "cluster.advertise: "),
+        ("FLEXCORE_CLUSTER_ADVERTISE", "node-1:0", "cluster.advertise: "),
+    ] {
+        let given = CLUSTER.map(|(name, old)| (name, if name == changed { value } else { old }));
+        let error = load(None, variables(&given), &[]).unwrap_err().to_string();
+        assert!(error.contains(said) && !error.contains("hidden") && !error.contains("too short"), "{error}");
+    }
+    let everywhere = [&CLUSTER[..3], &[("FLEXCORE_GRPC_LISTEN", "0.0.0.0:50051")]].concat();
+    let error = load(None, variables(&everywhere), &[]).unwrap_err().to_string();
+    assert!(error.contains("cluster.advertise: missing"), "{error}");
+}
+
 #[test]
 fn every_mistake_at_once_with_its_place() {
     let shown = mistakes(concat!(
@@ -81,7 +121,7 @@ fn every_mistake_at_once_with_its_place() {
         "http:\n  listen: 0.0.0.0:8080\n  max_connections: 0\n",
         "log_format: xml\n",
         "shutdown:\n  grace: soon\n  grase: 1s\n",
-        "grpc: {listen: 'x'}\n",
+        "auth: {x: 1}\n",
     ));
     let lines: Vec<&str> = shown.lines().collect();
     let expected = [
@@ -90,7 +130,7 @@ fn every_mistake_at_once_with_its_place() {
         ("flexcore.yaml:5:1: log_format: ", "text, json"),
         ("flexcore.yaml:7:3: shutdown.grace: ", "duration"),
         ("flexcore.yaml:8:3: shutdown.grase: ", "did you mean \"grace\""),
-        ("flexcore.yaml:9:1: grpc: ", "not supported yet: it comes with the gRPC interface"),
+        ("flexcore.yaml:9:1: auth: ", "not supported yet: it comes with access control"),
         ("flexcore.yaml:1:1: htttp: ", "did you mean \"http\""),
     ];
     assert_eq!(lines.len(), expected.len(), "{shown}");

@@ -28,11 +28,30 @@ pub(super) fn routes(ctx: &CtxFilter) -> BoxedFilter<(Answer,)> {
         .and(ctx.clone())
         .and(payload())
         .then(release);
-    warp::path("inspect").and(any_of!(actors, top, aggregate, quarantine, release)).boxed()
+    let cluster = warp::path!("cluster").and(get(ctx)).then(cluster);
+    let shards = warp::path!("shards").and(get(ctx)).then(shards);
+    warp::path("inspect").and(any_of!(actors, top, aggregate, quarantine, release, cluster, shards)).boxed()
 }
 
 async fn actors(ctx: Ctx) -> Answer {
     json(StatusCode::OK, &ctx.api.actors())
+}
+
+async fn cluster(ctx: Ctx) -> Answer {
+    let seen = ctx.api.cluster();
+    let database = ctx.status().await?.dependencies.remove("event_store");
+    let body = json!({
+        "node": seen.node, "revision": seen.revision, "nodes": seen.members,
+        "unowned_shards": seen.unowned_shards, "own_shards": seen.own_shards, "handoffs": seen.handoffs,
+        "guard_left_ms": seen.guard_left_ms, "renewed_ms_ago": seen.renewed_ms_ago,
+        "redis": {"status": if seen.hints_connected { "up" } else { "down" }},
+        "database": database,
+    });
+    json(StatusCode::OK, &body)
+}
+
+async fn shards(ctx: Ctx) -> Answer {
+    json(StatusCode::OK, &json!({"items": ctx.api.shards(), "next_cursor": null}))
 }
 
 async fn top(ctx: Ctx) -> Answer {

@@ -14,6 +14,11 @@ pub use server::serve;
 
 /// What `proto/flexcore/internal/v1/peers.proto` says, as code.
 mod wire {
-    #![expect(unused_qualifications, reason = "generated")]
+    #![expect(
+        clippy::allow_attributes,
+        clippy::allow_attributes_without_reason,
+        unused_qualifications,
+        reason = "generated"
+    )]
     tonic::include_proto!("flexcore.internal.v1");
 }

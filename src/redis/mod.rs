@@ -111,6 +111,14 @@ impl Hints for RedisHints {
     }
 }
 
+/// Whether this is the URL of a single Redis server; otherwise what is wrong, without showing it.
+///
+/// # Errors
+/// What is wrong, in words for people.
+pub fn check(url: &str) -> Result<(), String> {
+    builder(url).map(drop).map_err(|error| error.details().to_owned())
+}
+
 /// How connections are made. There is no reconnect policy on purpose, see the head of this file.
 fn builder(url: &str) -> Result<Builder, Error> {
     if !url.starts_with("redis://") {

@@ -3,6 +3,7 @@
 
 mod cancel;
 mod checker;
+mod cluster;
 mod database;
 mod disk;
 mod jail;

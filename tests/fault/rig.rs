@@ -54,8 +54,12 @@ impl Rig {
 
     /// The same on a database server of the test's own.
     pub(crate) async fn on(database_url: String) -> Self {
-        let node = node().env("FLEXCORE_DATABASE_URL", database_url).start().await;
-        let rig = Self { node, _database: None };
+        Self::of(node().env("FLEXCORE_DATABASE_URL", database_url)).await
+    }
+
+    /// The same with a node that is started so.
+    pub(crate) async fn of(builder: NodeBuilder) -> Self {
+        let rig = Self { node: builder.start().await, _database: None };
         rig.register().await;
         rig
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::super::aggregate::{Directory, SubmitError};
-use super::super::cluster::{Asked, ClusterStatus, Route};
+use super::super::cluster::{Asked, ClusterStatus, Route, ShardStatus};
 use super::super::integrity::SealerState;
 use super::super::live::Live;
 use super::super::node::ROOT;
@@ -242,6 +242,12 @@ impl Api {
     #[must_use]
     pub fn serves_until(&self) -> Duration {
         self.services.shared.cluster.shards.guard_until()
+    }
+
+    /// Who owns which shard, as this node sees it; asks nobody.
+    #[must_use]
+    pub fn shards(&self) -> Vec<ShardStatus> {
+        self.services.shared.cluster.owners()
     }
 
     /// Counters since the node started, and gauges; asks nobody.

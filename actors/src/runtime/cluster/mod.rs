@@ -38,7 +38,7 @@ pub(super) use peer::{Asked, PeerAnswers};
 pub use placement::most_shards;
 pub(super) use router::Route;
 pub use shards::{Shards, Standing};
-pub use view::{ClusterStatus, MemberStatus};
+pub use view::{ClusterStatus, MemberStatus, ShardStatus};
 
 /// What a node needs to be one of several.
 pub struct ClusterPorts {

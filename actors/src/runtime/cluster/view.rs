@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::{Cluster, owner_of};
-use crate::domain::ids::{Incarnation, Name, Shard};
+use crate::domain::ids::{Epoch, Incarnation, Name, Shard};
 use crate::ports::cluster::MemberState;
 
 /// The cluster as one of its nodes sees it.
@@ -46,9 +46,29 @@ pub struct MemberStatus {
     pub state: MemberState,
     /// How many shards it owns.
     pub shards: usize,
+    /// How long its lease ran when this node looked last, milliseconds.
+    pub lease_left_ms: u64,
+}
+
+/// Who owns a shard, as one of the nodes sees it.
+#[derive(Debug, Clone, Serialize)]
+pub struct ShardStatus {
+    /// The shard.
+    pub shard: Shard,
+    /// The owner's name, when it has one.
+    pub owner: Option<Name>,
+    /// Rises with every change of owner.
+    pub epoch: Epoch,
 }
 
 impl Cluster {
+    /// All shards, as this node saw their owners last.
+    pub(in crate::runtime) fn owners(&self) -> Vec<ShardStatus> {
+        let view = self.view();
+        let shards = (0..=u8::MAX).map(Shard).zip(&view.shards);
+        shards.map(|(shard, at)| ShardStatus { shard, owner: at.owner.clone(), epoch: at.epoch }).collect()
+    }
+
     /// What this node sees.
     pub(in crate::runtime) fn status(&self) -> ClusterStatus {
         let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
@@ -63,6 +83,7 @@ impl Cluster {
             labels: member.labels.clone(),
             state: member.state,
             shards: loads.get(&member.incarnation).copied().unwrap_or_default(),
+            lease_left_ms: millis(member.lease_left),
         });
         let now = self.uptime.uptime();
         ClusterStatus {
