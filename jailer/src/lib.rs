@@ -26,6 +26,7 @@ mod failure;
 mod filter;
 mod host;
 mod init;
+mod lease;
 mod memory;
 mod namespaces;
 mod payload;
@@ -35,6 +36,7 @@ mod supervise;
 mod trees;
 mod user;
 
+pub use lease::since_boot;
 use std::process::ExitCode;
 
 /// The name under which the launcher is started; the `flexcore` binary answers to it too, through `argv[0]`.

@@ -29,6 +29,17 @@ pub const KILL_ROUND: Duration = Duration::from_millis(10);
 /// Longest grace between `SIGTERM` and `SIGKILL`; a longer one is shortened to this.
 pub const GRACE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// How long a tree stays stopped after its lease ran out before it is killed: a node that was paused for longer has lost its
+/// work to another.
+pub const FROZEN_MAX: Duration = Duration::from_secs(15);
+
+/// Longest wait between two looks at a lease: the machine's sleep counts for the lease but not for the wait.
+pub const LEASE_LOOK: Duration = Duration::from_secs(1);
+
+/// Walks of a tree that is being stopped, each of which finds who was forked during the one before; a tree that still grows
+/// then is killed.
+pub const FREEZE_ROUNDS: usize = 32;
+
 /// Pause between two measurements of the tree's memory while it uses less than half of its limit.
 pub const MEMORY_INTERVAL: Duration = Duration::from_millis(200);
 

@@ -9,6 +9,7 @@ use crate::failure::{At, Failure};
 use crate::filter::{Allow, Filter, Notices};
 use crate::host::{HostError, Watch, become_reaper, take_control_socket};
 use crate::init::{Init, open_result};
+use crate::lease::{Lease, since_boot};
 use crate::limits::GRACE_MAX;
 use crate::payload::Payload;
 use crate::process_tree::descendants;
@@ -74,6 +75,7 @@ struct Program {
     started: Instant,
     account: Account,
     notices: Notices,
+    lease: Lease,
     kill_at: Option<Instant>,
 }
 
@@ -125,7 +127,8 @@ fn start(
     }
     let result = policy.result.clone();
     let notices = Notices::of(&notices);
-    Ok(Ok(Program { reaper, init, result, started, account, notices, kill_at: None }))
+    let lease = Lease::default();
+    Ok(Ok(Program { reaper, init, result, started, account, notices, lease, kill_at: None }))
 }
 
 /// Starts the program's first process, which is init where there are namespaces.
@@ -221,13 +224,17 @@ impl Program {
     }
 
     fn watch(&mut self, control: &mut Control) -> Cause {
+        // An order that came with the policy is in memory already: the socket would not wake anyone for it.
+        if let Some(cause) = self.obey(control) {
+            return cause;
+        }
         loop {
             let mut fds = vec![
                 PollFd::new(self.reaper.as_fd(), PollFlags::POLLIN),
                 PollFd::new(control.as_fd(), PollFlags::POLLIN),
             ];
             fds.extend(self.notices.poll_fd());
-            if wait(&mut fds, self.next_deadline()).is_err() {
+            if wait(&mut fds, self.next_look()).is_err() {
                 // Without poll nothing can be watched; a tree that is not watched must not run.
                 return Cause::Ordered;
             }
@@ -240,7 +247,8 @@ impl Program {
             if let Some(cause) = self.obey(control) {
                 return cause;
             }
-            if self.kill_at.is_some_and(|at| at <= Instant::now()) {
+            let may_run = self.lease.enforce(since_boot(), self.init.as_ref().map(|init| init.pid));
+            if !may_run || self.kill_at.is_some_and(|at| at <= Instant::now()) {
                 return Cause::Ordered;
             }
             if let Some(excess) = self.account.look() {
@@ -249,14 +257,17 @@ impl Program {
         }
     }
 
-    fn next_deadline(&self) -> Option<Duration> {
-        let next = [self.account.due(), self.kill_at].into_iter().flatten().min()?;
-        Some(next.saturating_duration_since(Instant::now()))
+    fn next_look(&self) -> Option<Duration> {
+        let next = [self.account.due(), self.kill_at].into_iter().flatten().min();
+        let next = next.map(|next| next.saturating_duration_since(Instant::now()));
+        [next, self.lease.due(since_boot())].into_iter().flatten().min()
     }
 
     fn obey(&mut self, control: &mut Control) -> Option<Cause> {
         loop {
             match control.next() {
+                // Who is stopped cannot obey, and must not run to do so.
+                Ok(Some(Order::Stop { .. })) if self.lease.is_frozen() => return Some(Cause::Ordered),
                 Ok(Some(Order::Stop { grace_ms })) => {
                     match &self.init {
                         Some(init) => init.terminate(),
@@ -265,6 +276,7 @@ impl Program {
                     let at = Instant::now() + Duration::from_millis(grace_ms).min(GRACE_MAX);
                     self.kill_at = Some(self.kill_at.map_or(at, |earlier| earlier.min(at)));
                 }
+                Ok(Some(Order::Lease { until_ms })) => self.lease.renew(Duration::from_millis(until_ms)),
                 Ok(Some(Order::Kill)) => return Some(Cause::Ordered),
                 Ok(None) => return None,
                 // Closed, damaged or out of order: whoever is there is not the daemon that sent the policy.

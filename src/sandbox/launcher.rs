@@ -21,6 +21,7 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
@@ -91,6 +92,7 @@ pub struct Launcher {
     groups: Option<Arc<Groups>>,
     refusal: Option<Arc<str>>,
     spare: Option<Arc<Spare>>,
+    lease: Option<watch::Receiver<Duration>>,
 }
 
 /// A program outside of the jail: FlexCore's own, working for an operator.
@@ -110,6 +112,7 @@ impl Launcher {
             groups: None,
             refusal: None,
             spare: None,
+            lease: None,
         }
     }
 
@@ -153,6 +156,14 @@ impl Launcher {
         ahead
     }
 
+    /// With a moment of [`flexcore_jailer::since_boot`] until which programs may run; whoever sends later ones keeps them
+    /// running. From there on they are stopped, and killed [`flexcore_jailer::limits::FROZEN_MAX`] later, also while this
+    /// process itself is stopped.
+    #[must_use]
+    pub fn with_lease(self, lease: watch::Receiver<Duration>) -> Self {
+        Self { lease: Some(lease), ..self }
+    }
+
     /// Why no program is started in a jail, if none is.
     #[must_use]
     pub fn refusal(&self) -> Option<&str> {
@@ -185,18 +196,27 @@ impl Launcher {
         let cgroup = policy.cgroup.clone();
         policy.check()?;
         let order = encode(&Order::Start(Box::new(policy)))?;
+        let mut lease = self.lease.clone();
+        let lease_now =
+            lease.as_mut().map(|lease| encode(&Order::lease(*lease.borrow_and_update()))).transpose()?;
         let (jailer, mut socket, sent) = self.connect(&order, &descriptors)?;
         drop(descriptors);
         let mut reports = Reports::default();
         let answer = timeout(START_WAIT, async {
             // Refused orders are answered before they are read whole: the answer, not the broken pipe, tells why.
             let _ = socket.write_all(&order[sent..]).await;
+            if let Some(lease) = &lease_now {
+                let _ = socket.write_all(lease).await;
+            }
             reports.next(&socket).await
         });
         let failed = match answer.await {
             Ok(Some(Report::Started { pid })) => {
                 self.start_ahead();
                 let control = Control::new(socket, self.overdue);
+                if let Some(lease) = lease {
+                    control.follow(lease);
+                }
                 return Ok(Running::new(pid, control, reports, jailer, started, cgroup));
             }
             // It has removed what it made, or does so before it exits.

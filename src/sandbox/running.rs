@@ -100,13 +100,29 @@ impl Control {
         self.order(&Order::Kill, Duration::ZERO);
     }
 
+    /// Passes each new moment until which the program may run on, for as long as somebody holds the program.
+    pub(super) fn follow(&self, mut lease: watch::Receiver<Duration>) {
+        let socket = Arc::downgrade(&self.socket);
+        tokio::spawn(async move {
+            while lease.changed().await.is_ok() {
+                let until = *lease.borrow_and_update();
+                let Some(socket) = socket.upgrade() else { return };
+                send(&socket, &Order::lease(until));
+            }
+        });
+    }
+
     fn order(&self, order: &Order, within: Duration) {
         let at = Instant::now() + within + self.patience;
         self.overdue.send_modify(|overdue| *overdue = Some(overdue.map_or(at, |earlier| earlier.min(at))));
-        if send_now(&*self.socket, order, &[]).is_err() {
-            // Either the launcher has ended, or it no longer reads; the end of the stream is the strongest order there is.
-            let _ = shutdown(self.socket.as_raw_fd(), Shutdown::Write);
-        }
+        send(&self.socket, order);
+    }
+}
+
+fn send(socket: &UnixStream, order: &Order) {
+    if send_now(socket, order, &[]).is_err() {
+        // Either the launcher has ended, or it no longer reads; the end of the stream is the strongest order there is.
+        let _ = shutdown(socket.as_raw_fd(), Shutdown::Write);
     }
 }
 

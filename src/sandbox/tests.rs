@@ -9,6 +9,7 @@ use std::io::{BufRead, BufReader, PipeReader, Read, pipe};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 /// No wait of a test is longer.
@@ -279,4 +280,25 @@ async fn failed_starts_name_what_failed() {
     let (program, _output) = test.program(&["/bin/true"]);
     let error = launcher("/bin/true").start(program).await.unwrap_err();
     assert!(matches!(error, LaunchError::Lost) && error.is_transient());
+}
+
+/// What the kernel says a process does: `T` is stopped.
+fn state(pid: u32) -> Option<char> {
+    read_to_string(format!("/proc/{pid}/stat")).ok()?.rsplit_once(") ")?.1.chars().next()
+}
+
+#[tokio::test]
+async fn a_program_stands_still_when_nobody_renews_its_lease_and_goes_on_when_somebody_does() {
+    let soon = || flexcore_jailer::since_boot() + Duration::from_millis(200);
+    let (renew, lease) = watch::channel(soon());
+    let mut test = Test::new();
+    test.launcher = test.launcher.with_lease(lease);
+    let (mut running, _output) = test.start("while :; do :; done").await;
+    until("the first lease's end", || state(running.pid()) == Some('T')).await;
+    renew.send_replace(flexcore_jailer::since_boot() + Duration::from_secs(600));
+    until("the program to go on", || state(running.pid()).is_some_and(|state| state != 'T')).await;
+    renew.send_replace(soon());
+    until("the second lease's end", || state(running.pid()) == Some('T')).await;
+    running.stop(Duration::from_secs(600));
+    assert_eq!(ended(&mut running).await.status, Status::Signal(libc::SIGKILL));
 }

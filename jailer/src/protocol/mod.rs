@@ -26,6 +26,12 @@ pub enum Order {
     },
     /// `SIGKILL` to the whole tree now.
     Kill,
+    /// The program may run until then: from there on the tree is stopped, until a later order of this kind, and killed
+    /// [`limits::FROZEN_MAX`](crate::limits::FROZEN_MAX) later. Without such an order there is no such moment.
+    Lease {
+        /// Milliseconds of [`since_boot`](crate::since_boot).
+        until_ms: u64,
+    },
 }
 
 /// What to run and under which restrictions.
@@ -379,6 +385,12 @@ impl Order {
     #[must_use]
     pub fn stop(grace: Duration) -> Self {
         Self::Stop { grace_ms: u64::try_from(grace.as_millis()).unwrap_or(u64::MAX) }
+    }
+
+    /// A [`Order::Lease`] until this moment of [`since_boot`](crate::since_boot).
+    #[must_use]
+    pub fn lease(until: Duration) -> Self {
+        Self::Lease { until_ms: u64::try_from(until.as_millis()).unwrap_or(u64::MAX) }
     }
 }
 

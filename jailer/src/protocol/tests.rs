@@ -38,6 +38,7 @@ fn messages_survive_the_wire_in_pieces_of_any_size() {
         Order::stop(Duration::from_millis(250)),
         Order::Kill,
         Order::stop(Duration::MAX),
+        Order::lease(Duration::from_secs(4)),
     ];
     let wire: Vec<u8> = sent.iter().flat_map(|order| encode(order).unwrap()).collect();
     for size in [1, 3, 64, wire.len()] {

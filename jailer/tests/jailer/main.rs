@@ -7,6 +7,7 @@ mod containment;
 mod endings;
 mod filter;
 mod isolation;
+mod leases;
 mod network;
 mod starts;
 mod support;
