@@ -2,14 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use flexcore_actors::domain::ids::Incarnation;
-use flexcore_actors::ports::{ClusterStore, PeerService};
+use flexcore_actors::ports::{ClusterStore, PeerService, Uptime};
+use flexcore_actors::runtime::api::Api;
 use flexcore_actors::runtime::cluster::{ClusterPorts, Timings};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 use crate::config::Config;
@@ -19,6 +24,9 @@ use crate::uptime::SinceBoot;
 
 /// What the keys and channels of a cluster in Redis begin with. One Redis database is one cluster's: the URL names it.
 const PREFIX: &str = "flexcore:";
+
+/// How often it is looked whether the node's lease was renewed: often within a renewal's second.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// Where the others will be answered, once there is a runtime that can.
 pub(super) struct Listening {
@@ -67,6 +75,23 @@ pub(super) async fn ports(
         timings: Timings::default(),
     };
     Ok((ports, Some(Listening { listener, identity })))
+}
+
+/// Until when programs may run, to send and to receive; `None` where the node is alone.
+pub(super) fn lease(config: &Config) -> (Option<watch::Sender<Duration>>, Option<watch::Receiver<Duration>>) {
+    // nothing is started before the node is a member, and told so
+    config.cluster.as_ref().map(|_| watch::channel(SinceBoot.uptime() + Timings::default().guard)).unzip()
+}
+
+/// Lets programs run for as long as the node may serve; ends with what it answers.
+pub(super) fn renew(renew: watch::Sender<Duration>, api: Api) -> AbortOnDropHandle<()> {
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        loop {
+            let until = api.serves_until();
+            renew.send_if_modified(|last| std::mem::replace(last, until) != until);
+            sleep(LOOK).await;
+        }
+    }))
 }
 
 impl Listening {

@@ -35,8 +35,10 @@ use flexcore_actors::ports::{
 use flexcore_actors::runtime::api::Api;
 use flexcore_actors::runtime::node::{Loss, Node as Runtime, Ports};
 use sha2::{Digest, Sha256};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 use crate::config::{self, Config};
@@ -66,6 +68,7 @@ pub struct Node {
     gateway_shutdown: CancellationToken,
     gateway: JoinHandle<Result<(), http::ServeError>>,
     peers: Option<cluster::Serving>,
+    _renewing: Option<AbortOnDropHandle<()>>,
     _lock: File,
 }
 
@@ -86,7 +89,9 @@ pub async fn start(config: &Config) -> anyhow::Result<Node> {
     let vault = Vault::new(secrets, secrets::key_place(config, &data_dir));
     let integrity = integrity::ports(config, &data_dir, integrity)?;
     let logs: Arc<dyn LogStore> = Arc::new(FileLogs::open(&data_dir)?);
-    let host = host(&data_dir, presence, address, &logs, &clock, vault, &config.sandbox).await?;
+    let (renew, lease) = cluster::lease(config);
+    let ties = Ties { presence, lease };
+    let host = host(&data_dir, ties, address, &logs, &clock, vault, &config.sandbox).await?;
     let host = Arc::new(host);
     let ids = Arc::new(System);
     let policy = policy(config)?;
@@ -110,11 +115,12 @@ pub async fn start(config: &Config) -> anyhow::Result<Node> {
         api.audited(going_without(config));
     }
     let peers = peers.map(|listener| listener.serve(runtime.peer_service()));
+    let renewing = renew.map(|renew| cluster::renew(renew, api.clone()));
     let gateway_shutdown = CancellationToken::new();
     let settings = http::Config { max_connections: config.http_max_connections, ..http::Config::default() };
     let gateway = tokio::spawn(http::serve(listener, api.clone(), gateway_shutdown.clone(), settings));
     write_address(&data_dir, address)?;
-    Ok(Node { runtime, api, address, gateway_shutdown, gateway, peers, _lock: lock })
+    Ok(Node { runtime, api, address, gateway_shutdown, gateway, peers, _renewing: renewing, _lock: lock })
 }
 
 impl Node {
@@ -242,15 +248,23 @@ pub(crate) fn launcher(jailer: PathBuf) -> Arc<dyn Launch> {
     })
 }
 
-/// What starts programs on this node, with the isolation that it has, and whether that is what is required. Each launcher keeps
-/// `presence` open until it has ended.
+/// What ties programs to their node.
+struct Ties {
+    /// Each launcher keeps it open until it has ended.
+    presence: File,
+    /// Until when programs may run, in a cluster: alone, nobody else would start them again.
+    lease: Option<watch::Receiver<Duration>>,
+}
+
+/// What starts programs on this node, with the isolation that it has, and whether that is what is required.
 async fn fit(
     jailer: PathBuf,
-    presence: File,
+    ties: Ties,
     data_dir: &Path,
     requirement: &Requirement,
 ) -> anyhow::Result<(Launcher, SandboxUsed)> {
-    let launcher = Launcher::new(jailer).with_presence(presence);
+    let launcher = Launcher::new(jailer).with_presence(ties.presence);
+    let launcher = ties.lease.into_iter().fold(launcher, Launcher::with_lease);
     let (findings, groups) = launcher.probe(&group_name(data_dir)).await;
     for Finding { mechanism, result } in &findings.0 {
         if let Err(why) = result {
@@ -307,7 +321,7 @@ pub(crate) fn group_name(data_dir: &Path) -> String {
 
 async fn host(
     data_dir: &Path,
-    presence: File,
+    ties: Ties,
     address: SocketAddr,
     logs: &Arc<dyn LogStore>,
     clock: &Arc<dyn Clock>,
@@ -327,7 +341,7 @@ async fn host(
         bail!("{} is not one of flexcore's own programs", flexcore_jailer::PROGRAM_NAME)
     };
     own_programs.dedup();
-    let (launcher, sandbox) = fit(jailer, presence, data_dir, requirement).await?;
+    let (launcher, sandbox) = fit(jailer, ties, data_dir, requirement).await?;
     let host = LocalHost::new(Settings {
         launcher: Arc::new(launch::Starter { launcher, network: network::of_node(vec![address]), sandbox }),
         logs: Arc::clone(logs),

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use flexcore_test_support::{Client, Node, NodeBuilder, PrivateRedis, TestDatabase, wait_for};
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::checker::Log;
@@ -126,6 +127,18 @@ impl Cluster {
         }
     }
 
+    /// Those of the executions that this node runs.
+    async fn executions_of(&self, name: &str, ids: &[String]) -> Vec<String> {
+        let client = self.rig.node.client();
+        let mut own = Vec::new();
+        for id in ids {
+            if execution(&client, id).await["node"] == name {
+                own.push(id.clone());
+            }
+        }
+        own
+    }
+
     /// Checks the whole log of the cluster.
     async fn check(&self) {
         Log::settled(&self.rig.node.client()).await.check();
@@ -222,6 +235,26 @@ async fn a_node_that_is_asked_to_end_hands_over_first() {
     println!("{} commands took {} ms after the handover", 2 * PIPELINES, began.elapsed().as_millis());
     cluster.divided(2).await;
     cluster.all_completed(&ids).await;
+    cluster.check().await;
+}
+
+#[tokio::test]
+async fn a_node_that_hangs_loses_its_work_and_its_programs_stand_still_first() {
+    let mut cluster = Cluster::start().await;
+    let ids = cluster.execute_all().await;
+    cluster.half_way().await;
+    let paused = cluster.others.remove(1);
+    let executions = cluster.executions_of("c", &ids).await;
+    paused.send(Signal::SIGSTOP);
+    // the others go on with what it did, while it knows nothing of that
+    cluster.divided(2).await;
+    cluster.all_completed(&ids).await;
+    let mut paused = paused;
+    paused.send(Signal::SIGCONT);
+    let status = paused.exited().await;
+    assert_eq!(status.code(), Some(1), "{}", paused.log());
+    assert!(paused.log().contains("another node has taken over"), "{}", paused.log());
+    println!("{} executions of the hanging node were done by others", executions.len());
     cluster.check().await;
 }
 
