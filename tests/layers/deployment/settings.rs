@@ -8,8 +8,6 @@ use serde_json::Value;
 use super::{manifests, object, text, texts};
 use crate::repository;
 
-/// Keys that the manifests name before a version of the program knows them.
-const COMING: &[&str] = &["grpc.listen", "cluster.redis_url", "cluster.secret", "cluster.advertise"];
 /// Variables of the command line itself.
 const OF_THE_COMMAND_LINE: &[&str] = &["FLEXCORE_CONFIG", "FLEXCORE_SERVER"];
 
@@ -30,7 +28,7 @@ fn keys() -> BTreeSet<String> {
             }
         }
     }
-    let mut keys: BTreeSet<String> = COMING.iter().map(|&key| key.to_owned()).collect();
+    let mut keys = BTreeSet::new();
     walk("", &Config::default().redacted(), &mut keys);
     keys
 }
@@ -45,15 +43,14 @@ fn unknown_variables(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// What the program says is wrong with a configuration, but for keys that are coming.
-fn mistakes(yaml: &str) -> Vec<String> {
+/// What the program says is wrong with a configuration, read with these variables.
+fn mistakes(yaml: &str, variables: &[(&str, &str)]) -> Vec<String> {
     let directory = tempfile::tempdir().expect("a directory for the file");
     let file = directory.path().join("flexcore.yaml");
     std::fs::write(&file, yaml).expect("the file can be written");
-    let Err(error) = config::load(Some(&file), [], &[]) else { return Vec::new() };
-    let coming = |key: &str| COMING.iter().any(|known| *known == key || known.split('.').next() == Some(key));
-    let wrong = error.0.into_iter().filter(|mistake| !coming(&mistake.key));
-    wrong.map(|mistake| format!("{}: {}", mistake.key, mistake.message)).collect()
+    let variables = variables.iter().map(|&(name, value)| (name.to_owned(), value.to_owned()));
+    let Err(error) = config::load(Some(&file), variables, &[]) else { return Vec::new() };
+    error.0.into_iter().map(|mistake| format!("{}: {}", mistake.key, mistake.message)).collect()
 }
 
 fn embedded() -> String {
@@ -63,12 +60,15 @@ fn embedded() -> String {
 
 #[test]
 fn every_configuration_in_deploy_is_one_the_program_takes() {
-    for yaml in [text("compose/flexcore.example.yaml"), embedded()] {
-        assert_eq!(mistakes(&yaml), Vec::<String>::new(), "{yaml}");
-    }
+    // the compose file gives each node its own
+    let reached = [("FLEXCORE_CLUSTER_ADVERTISE", "flexcore-1:50051")];
+    let compose = text("compose/flexcore.example.yaml");
+    assert_eq!(mistakes(&compose, &reached), Vec::<String>::new(), "{compose}");
+    assert!(!mistakes(&compose, &[]).is_empty(), "without it the others reach nobody");
+    assert_eq!(mistakes(&embedded(), &[]), Vec::<String>::new(), "{}", embedded());
     let commented = embedded().replace("required: no-cgroup", "").replace("# required:", "required:");
     let commented = commented.replace("# accept_missing:", "accept_missing:");
-    assert_eq!(mistakes(&commented), Vec::<String>::new(), "what the comment offers:\n{commented}");
+    assert_eq!(mistakes(&commented, &[]), Vec::<String>::new(), "what the comment offers:\n{commented}");
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn a_wrong_configuration_would_be_noticed() {
     for wrong in
         ["http: {lisen: 127.0.0.1:80}", "sandbox: {required: strictest}", "http: {listen: 0.0.0.0:8080}"]
     {
-        assert!(!mistakes(wrong).is_empty(), "{wrong}");
+        assert!(!mistakes(wrong, &[]).is_empty(), "{wrong}");
     }
     assert_eq!(unknown_variables("FLEXCORE_DATA_DIRS=x FLEXCORE_LOG=info"), ["FLEXCORE_DATA_DIRS"]);
 }
