@@ -27,7 +27,7 @@ use super::limits::{
 use super::wire::Frame;
 use super::wire::peers_server::{Peers, PeersServer};
 
-/// Answers peers until `shutdown` is cancelled; open questions then have [`SHUTDOWN_GRACE`].
+/// Answers peers until `shutdown` is cancelled; open questions then have five seconds.
 pub async fn serve(
     listener: TcpListener,
     identity: &Identity,
