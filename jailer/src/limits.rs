@@ -29,9 +29,9 @@ pub const KILL_ROUND: Duration = Duration::from_millis(10);
 /// Longest grace between `SIGTERM` and `SIGKILL`; a longer one is shortened to this.
 pub const GRACE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How long a tree stays stopped after its lease ran out before it is killed: a node that was paused for longer has lost its
-/// work to another.
-pub const FROZEN_MAX: Duration = Duration::from_secs(15);
+/// How long a tree stays stopped after its lease ran out before it is killed. A node that was paused for longer has lost its
+/// work to another, whose attempt must not find what the tree still holds, such as a lock on a target.
+pub const FROZEN_MAX: Duration = Duration::from_secs(3);
 
 /// Longest wait between two looks at a lease: the machine's sleep counts for the lease but not for the wait.
 pub const LEASE_LOOK: Duration = Duration::from_secs(1);
