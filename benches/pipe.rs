@@ -248,7 +248,7 @@ async fn main() -> Result<()> {
         if chosen.is_empty() { name != "pypi" } else { chosen.iter().any(|word| word == name) }
     };
     let folder = tempfile::tempdir()?;
-    let node = BenchNode::start(POLL).await?;
+    let node = BenchNode::start(POLL, &[]).await?;
     println!(
         "median [lowest, highest] of {ROUNDS} rounds; extra and node's own processor time in µs per record"
     );

@@ -55,7 +55,7 @@ async fn small_run(folder: &Path) -> Result<()> {
         target.display(),
         config_file(folder, "target.json", &target_config)?.display(),
     );
-    let node = BenchNode::start(POLL).await?;
+    let node = BenchNode::start(POLL, &[]).await?;
     node.plugin("tap", "extractor", &[&tap.display().to_string()], folder, &[]).await;
     node.plugin("target", "loader", &[&target.display().to_string()], folder, &[]).await;
     let (mut bare, mut ours, mut over) = (Vec::new(), Vec::new(), Vec::new());

@@ -140,6 +140,7 @@ fn report() -> AttemptReport {
         network: None,
         sandbox: None,
         denials: Vec::new(),
+        warm: false,
     };
     AttemptReport {
         programs: vec![program],

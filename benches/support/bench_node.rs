@@ -21,10 +21,11 @@ pub struct BenchNode {
 }
 
 impl BenchNode {
-    /// Starts it; an execution's end is looked for every `poll`.
-    pub async fn start(poll: Duration) -> Result<Self> {
+    /// Starts it with these variables; an execution's end is looked for every `poll`.
+    pub async fn start(poll: Duration, variables: &[(&str, &str)]) -> Result<Self> {
         program("flexcore-jailer")?;
-        let node = Node::of(env!("CARGO_BIN_EXE_flexcore")).env("FLEXCORE_LOG", "warn").start().await;
+        let node = Node::of(env!("CARGO_BIN_EXE_flexcore")).env("FLEXCORE_LOG", "warn");
+        let node = variables.iter().fold(node, |node, (name, value)| node.env(name, *value)).start().await;
         let client = node.client();
         Ok(Self { node, client, poll })
     }
@@ -34,7 +35,12 @@ impl BenchNode {
         let capabilities = json!({"read": read, "write": [folder], "subprocess": true});
         let manifest = json!({"name": name, "version": "1", "type": kind, "protocol": "singer", "command": command,
             "capabilities": capabilities});
-        self.client.post(&format!("{API}/plugins"), &manifest).await.expect(201);
+        self.register(&manifest).await;
+    }
+
+    /// Registers what a manifest says.
+    pub async fn register(&self, manifest: &Value) {
+        self.client.post(&format!("{API}/plugins"), manifest).await.expect(201);
     }
 
     /// Defines a pipeline of one step that pipes these plugins with their configurations.

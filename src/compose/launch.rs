@@ -40,6 +40,10 @@ impl Launch for Starter {
         self.launcher.refusal().map(str::to_owned)
     }
 
+    fn has_own_root(&self) -> bool {
+        self.launcher.has_own_root()
+    }
+
     fn start(&self, start: Start) -> BoxFuture<'_, Result<Launched, LaunchFailure>> {
         let limits = sandbox::ProgramLimits {
             memory_bytes: start.limits.memory.0,
@@ -54,7 +58,7 @@ impl Launch for Starter {
         async move {
             let plan =
                 network::plan(jail.as_ref().map_or(&[], |jail| &jail.connect)).map_err(LaunchFailure)?;
-            if !plan.is_empty() && !self.launcher.has_networks() {
+            if !plan.is_empty() && !self.launcher.has_own_root() {
                 let why = "capabilities.connect cannot be had: without namespaces a program has no network; require the sandbox \
                            level strict or no-cgroup, on a host that has namespaces";
                 return Err(LaunchFailure(why.to_owned()));
@@ -124,6 +128,7 @@ fn of_launcher(ended: sandbox::Ended, traffic: Traffic) -> Ended {
         result: ended.result.map(Arc::new),
         network: network::used(traffic),
         denials: refused.into_iter().take(MAX_DENIALS).map(denial).collect(),
+        warm: false,
         sandbox: None,
     }
 }

@@ -91,7 +91,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Node> {
     let logs: Arc<dyn LogStore> = Arc::new(FileLogs::open(&data_dir)?);
     let (renew, lease) = cluster::lease(config);
     let ties = Ties { presence, lease };
-    let host = host(&data_dir, ties, address, &logs, &clock, vault, &config.sandbox).await?;
+    let host = host(&data_dir, ties, address, &logs, &clock, vault, config).await?;
     let host = Arc::new(host);
     let ids = Arc::new(System);
     let policy = policy(config)?;
@@ -326,7 +326,7 @@ async fn host(
     logs: &Arc<dyn LogStore>,
     clock: &Arc<dyn Clock>,
     vault: Vault,
-    requirement: &Requirement,
+    config: &Config,
 ) -> anyhow::Result<LocalHost> {
     let mut own_programs = Vec::new();
     let mut jailer = None;
@@ -341,7 +341,7 @@ async fn host(
         bail!("{} is not one of flexcore's own programs", flexcore_jailer::PROGRAM_NAME)
     };
     own_programs.dedup();
-    let (launcher, sandbox) = fit(jailer, ties, data_dir, requirement).await?;
+    let (launcher, sandbox) = fit(jailer, ties, data_dir, &config.sandbox).await?;
     let host = LocalHost::new(Settings {
         launcher: Arc::new(launch::Starter { launcher, network: network::of_node(vec![address]), sandbox }),
         logs: Arc::clone(logs),
@@ -350,6 +350,7 @@ async fn host(
         own_programs,
         variables: variables(std::env::vars_os()),
         secrets: Arc::new(secrets::FromVault(vault)),
+        warm_interpreters: config.warm_interpreters,
     })?;
     host.clear_leftovers().context("leftovers of earlier executions cannot be removed")?;
     Ok(host)

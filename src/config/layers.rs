@@ -30,13 +30,14 @@ pub(super) const KEYS: &[&str] = &[
     "sandbox.policy",
     "sandbox.required",
     "sandbox.accept_missing",
+    "sandbox.warm_interpreters",
     "log",
     "log_format",
     "shutdown.grace",
 ];
 
 /// Those of [`KEYS`] that are whole numbers; a variable's text becomes one for them.
-const NUMBERS: &[&str] = &["http.max_connections"];
+const NUMBERS: &[&str] = &["http.max_connections", "sandbox.warm_interpreters"];
 
 /// Those of [`KEYS`] that are lists; a variable's text is cut at commas for them.
 const LISTS: &[&str] = &["sandbox.accept_missing"];

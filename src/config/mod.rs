@@ -23,6 +23,8 @@ pub use layers::Flag;
 
 /// The most connections that can be configured.
 pub const MAX_CONNECTIONS: u64 = 65_536;
+/// The most Python interpreters that may wait.
+pub const MAX_WARM_INTERPRETERS: u64 = 64;
 /// The longest [`Config::shutdown_grace`].
 pub const MAX_GRACE: Duration = Duration::from_secs(600);
 
@@ -57,6 +59,8 @@ pub struct Config {
     pub sandbox_policy: Option<PathBuf>,
     /// `sandbox.required` and `sandbox.accept_missing`: how much isolation programs must have.
     pub sandbox: Requirement,
+    /// `sandbox.warm_interpreters`: Python interpreters that may wait for executions at the same time.
+    pub warm_interpreters: usize,
     /// `log`: a filter that [`crate::telemetry::init`] accepts.
     pub log: String,
     /// `log_format`
@@ -82,6 +86,7 @@ impl Default for Config {
             archive_dir: None,
             sandbox_policy: None,
             sandbox: Requirement::default(),
+            warm_interpreters: 4,
             log: "info".to_owned(),
             log_format: LogFormat::Text,
             shutdown_grace: Duration::from_secs(20),
@@ -213,6 +218,7 @@ impl Config {
                 "policy": self.sandbox_policy.as_ref().map(|path| path.display().to_string()),
                 "required": self.sandbox.level.as_str(),
                 "accept_missing": self.sandbox.accept_missing.iter().map(|m| m.as_str()).collect::<Vec<_>>(),
+                "warm_interpreters": self.warm_interpreters,
             },
             "log": self.log,
             "log_format": self.log_format.as_str(),

@@ -14,7 +14,7 @@ use crate::telemetry::{self, LogFormat};
 
 use super::cluster;
 use super::layers::{LATER, Layers};
-use super::{Config, ConfigError, MAX_CONNECTIONS, MAX_GRACE, Mistake, Secret};
+use super::{Config, ConfigError, MAX_CONNECTIONS, MAX_GRACE, MAX_WARM_INTERPRETERS, Mistake, Secret};
 
 pub(super) fn config(layers: &Layers) -> Result<Config, ConfigError> {
     let problems: Shared = Rc::new(RefCell::new(Problems::default()));
@@ -89,6 +89,10 @@ fn typed(mut root: Object<'_>) -> Config {
                 Ok(mechanism) => config.sandbox.accept_missing.push(mechanism),
                 Err(message) => sandbox.problem(&format!("accept_missing[{n}]"), message),
             }
+        }
+        let most = sandbox.integer("warm_interpreters", 0..=MAX_WARM_INTERPRETERS);
+        if let Some(most) = most.and_then(|n| usize::try_from(n).ok()) {
+            config.warm_interpreters = most;
         }
         sandbox.finish();
     }

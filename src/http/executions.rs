@@ -166,6 +166,7 @@ pub(super) mod tests {
                     usage,
                     network: None,
                     sandbox: None,
+                    warm: false,
                     denials: Vec::new(),
                 };
                 2

@@ -63,6 +63,7 @@ impl PluginHost for Host {
                 usage,
                 network: None,
                 sandbox: None,
+                warm: false,
                 denials: Vec::new(),
             };
             let result = json!({"operation": first.operation, "parameters": first.parameters});

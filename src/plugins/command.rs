@@ -26,7 +26,7 @@ use super::scratch::write_private;
 use super::verdict::{Fate, protocol_error};
 
 /// The file of `$FLEXCORE_RESULT`, in the program's private directory.
-const RESULT: &str = "result.json";
+pub const RESULT: &str = "result.json";
 
 /// Runs one program of the command protocol.
 pub async fn run(host: &Host, attempt: &Attempt<'_>, mut program: Prepared) -> AttemptEnd {
@@ -84,8 +84,7 @@ async fn start(
     let (errors, stderr) = pipe::small().map_err(pipes)?;
     let output = Output::new(output, gone.clone()).map_err(pipes)?;
     let errors = Output::new(errors, gone.clone()).map_err(pipes)?;
-    let launched =
-        host.launcher.start(program.start(stdin, stdout, stderr)).await.map_err(|e| e.to_string())?;
+    let launched = host.warm.launch(program, stdin, stdout, stderr).await.map_err(|e| e.to_string())?;
     Ok((launched, output, errors))
 }
 
@@ -97,7 +96,6 @@ fn furnish(
     let spec = &attempt.spec.programs[0];
     let plugin = program.plugin.clone();
     let failed = |why: String| start_failed(&plugin, why);
-    program.jail.result = Some(program.workdir.join(RESULT));
     let config_path = program.place("config.json", &config_of(spec));
     program.argv.extend(arguments(&spec.config).map_err(failed)?);
     for (name, value) in variables(spec, attempt, &program.workdir, config_path).map_err(failed)? {

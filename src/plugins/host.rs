@@ -23,6 +23,7 @@ use super::program::{self, Prepared, Refusal};
 use super::redact::Redactor;
 use super::scratch::Scratch;
 use super::secrets::{self, Granted, Secrets};
+use super::warm::Warm;
 use super::{command, examine, pipe, session};
 
 /// Runs programs on this node. Cheap to clone.
@@ -45,6 +46,8 @@ pub struct Settings {
     pub variables: BTreeMap<String, String>,
     /// Gives the secrets that a manifest grants.
     pub secrets: Arc<dyn Secrets>,
+    /// Python interpreters that may wait for executions at the same time; 0 is none.
+    pub warm_interpreters: usize,
 }
 
 /// The insides of a host, shared by its attempts.
@@ -56,6 +59,7 @@ pub struct Host {
     pub(super) own_programs: Vec<PathBuf>,
     pub(super) variables: BTreeMap<String, String>,
     pub(super) secrets: Arc<dyn Secrets>,
+    pub(super) warm: Arc<Warm>,
     /// Version and place of `python3`, asked once: environments of another one are built anew after a restart.
     pub(super) python: OnceCell<Python>,
     /// Turns to look at a plugin before it is registered.
@@ -88,13 +92,25 @@ impl LocalHost {
     /// # Errors
     /// When the data directory cannot be made or has no absolute path.
     pub fn new(settings: Settings) -> io::Result<Self> {
-        let Settings { launcher, logs, clock, data_dir, own_programs, variables, secrets } = settings;
+        let Settings { launcher, logs, clock, data_dir, own_programs, variables, secrets, warm_interpreters } =
+            settings;
         std::fs::create_dir_all(&data_dir)?;
         // scripts in environments name their interpreter by this path, and programs start elsewhere
         let data_dir = data_dir.canonicalize()?;
         let (python, examinations) = (OnceCell::new(), Semaphore::new(EXAMINATIONS));
-        let host =
-            Host { launcher, logs, clock, data_dir, own_programs, variables, secrets, python, examinations };
+        let warm = Arc::new(Warm::new(launcher.clone(), data_dir.clone(), warm_interpreters));
+        let host = Host {
+            launcher,
+            logs,
+            clock,
+            data_dir,
+            own_programs,
+            variables,
+            secrets,
+            warm,
+            python,
+            examinations,
+        };
         Ok(Self(Arc::new(host)))
     }
 
@@ -104,6 +120,18 @@ impl LocalHost {
     /// When it cannot be removed.
     pub fn clear_leftovers(&self) -> io::Result<()> {
         super::scratch::clear_leftovers(&self.0.data_dir)
+    }
+
+    /// How many Python interpreters wait for executions.
+    #[must_use]
+    pub fn waiting_interpreters(&self) -> usize {
+        self.0.warm.len()
+    }
+
+    /// Their process ids.
+    #[cfg(test)]
+    pub(super) fn waiting_pids(&self) -> Vec<u32> {
+        self.0.warm.pids()
     }
 
     async fn attempt(&self, attempt: Attempt<'_>) -> AttemptEnd {
@@ -206,6 +234,7 @@ fn not_started(spec: &PipeSpec, cause: Option<Cause>) -> AttemptEnd {
         network: None,
         sandbox: None,
         denials: Vec::new(),
+        warm: false,
     };
     let programs = spec.programs.iter().map(|p| report(&p.manifest.name)).collect();
     AttemptEnd { cause: cause.clone(), report: AttemptReport { programs, ..AttemptReport::default() } }

@@ -23,6 +23,9 @@ pub trait Launch: Send + Sync + 'static {
     /// Why no program is started in a jail on this node, if none is: what the host lacks of the isolation that is required.
     fn refusal(&self) -> Option<String>;
 
+    /// Whether a program has a root file system of its own, in which its files are nobody else's.
+    fn has_own_root(&self) -> bool;
+
     /// Starts a program; done when it is executed. Dropping the future ends what was started.
     ///
     /// # Errors
@@ -52,7 +55,7 @@ pub struct Start {
 }
 
 /// What a program sees of the host and may do beyond its own process.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Jail {
     /// Files and directories that it sees, beside what every program does.
     pub view: Vec<Shown>,
@@ -78,7 +81,7 @@ pub struct Shown {
 }
 
 /// A file that is made for a program and gone with it.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct PlacedFile {
     /// Absolute.
     pub path: PathBuf,
@@ -137,6 +140,8 @@ pub struct Ended {
     pub network: Option<NetworkUse>,
     /// What it was denied beside that.
     pub denials: Vec<Denial>,
+    /// Whether it was an interpreter that had been started ahead.
+    pub warm: bool,
     /// How it was isolated; absent for a helper outside of the jail.
     pub sandbox: Option<SandboxUsed>,
 }

@@ -62,6 +62,13 @@ pub const TRIAL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Plugins that are looked at before their registration at the same time; more wait.
 pub const EXAMINATIONS: usize = 4;
 
+/// How long an interpreter that was started ahead may take to import what its program depends on.
+pub const WARM_READY: Duration = Duration::from_secs(60);
+/// How long it waits for an execution: its memory is not others' then, and what it imported does not grow old.
+pub const WARM_IDLE: Duration = Duration::from_secs(10 * 60);
+/// How long it has to take its order, once there is one, before the program is started cold.
+pub const WARM_ANSWER: Duration = Duration::from_secs(2);
+
 /// How long building one environment may take.
 pub const BUILD_TIMEOUT: Duration = Duration::from_secs(20 * 60);
 /// How often a builder that waits for another one looks again.

@@ -1,7 +1,7 @@
 //! The plugin host: runs the programs of one attempt of a step, speaking their protocol, and tells how they ended.
 //!
 //! `host` is the way in, prepares programs (`program`, `environment`, `discover`, `scratch`, `surroundings`, `secrets`)
-//! and looks whether one could run before its plugin is registered (`examine`); each
+//! looks whether one could run before its plugin is registered (`examine`), and keeps Python interpreters ready (`warm`); each
 //! protocol has its session (`pipe` for singer with its `relay`, `command`, `session` for flexcore with its `frames`);
 //! `verdict` decides what their ends mean, `report` what is recorded. Programs are started through [`launch`], a trait
 //! of this room.
@@ -35,6 +35,7 @@ mod states;
 mod surroundings;
 mod verdict;
 mod view;
+mod warm;
 
 #[cfg(test)]
 mod testing;

@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use flexcore_actors::domain::ids::Name;
 use flexcore_actors::domain::outcome::{Cause, CauseKind};
@@ -16,7 +17,8 @@ use super::launch::{Jail, PlacedFile, Start};
 use super::log::{LogIdentity, ProgramLog};
 use super::redact::Redactor;
 use super::scratch::Scratch;
-use super::{discover, secrets, states, surroundings, view};
+use super::warm::{self, Fixed, Waiting};
+use super::{command, discover, secrets, states, surroundings, view};
 
 /// A program that can be started.
 #[derive(Debug)]
@@ -41,6 +43,10 @@ pub struct Prepared {
     pub log: ProgramLog,
     /// Hides its configuration.
     pub redactor: Redactor,
+    /// Of a script in a Python environment: what its next execution can be started ahead with.
+    pub fixed: Option<Fixed>,
+    /// The interpreter that waits to become it.
+    pub warm: Mutex<Option<Waiting>>,
 }
 
 /// Why a program cannot be started.
@@ -100,8 +106,6 @@ pub(super) async fn prepare(
     }
     let workdir = scratch.program(n).map_err(|e| Refusal::start_failed(plugin, e))?;
     let granted = &attempt.granted[n];
-    let secrets_dir = scratch.secrets(n);
-    let own = secrets::variables(manifest, granted, &secrets_dir);
     let view = view::of(
         host,
         manifest,
@@ -110,6 +114,12 @@ pub(super) async fn prepare(
         located.environment.as_deref(),
     )
     .map_err(|why| Refusal::start_failed(plugin, why))?;
+    let secrets_dir = secrets::directory(host, scratch, n, &view);
+    let own = secrets::variables(manifest, granted, &secrets_dir);
+    let result = (manifest.protocol == Protocol::Command).then(|| workdir.join(command::RESULT));
+    let interpreter = located.environment.as_deref();
+    let interpreter =
+        interpreter.and_then(|environment| warm::interpreter(Path::new(&located.path), environment));
     let mut prepared = Prepared {
         plugin: plugin.clone(),
         kind: manifest.kind,
@@ -128,12 +138,17 @@ pub(super) async fn prepare(
             view,
             files: secrets::files(granted, &secrets_dir),
             subprocess: manifest.capabilities.subprocess,
-            result: None,
+            result,
             connect: manifest.capabilities.connect.clone(),
         },
         log,
         redactor: Redactor::new(&program.config).and(attempt.hides),
+        fixed: None,
+        warm: Mutex::new(None),
     };
+    if let Some(interpreter) = interpreter {
+        prepared.look_for_warm(host, interpreter);
+    }
     if manifest.protocol == Protocol::Singer {
         let state = spec.state.as_ref().filter(|_| n == 0 && manifest.kind == PluginType::Extractor);
         singer_files(host, program, state, &mut prepared, stop).await?;
@@ -188,6 +203,19 @@ impl Prepared {
         let shown = path.to_string_lossy().into_owned();
         self.jail.files.push(PlacedFile { path, mode: 0o600, content: value.to_string().into_bytes() });
         shown
+    }
+
+    /// Becomes what an interpreter that waits was started with, if there is one.
+    fn look_for_warm(&mut self, host: &Host, interpreter: PathBuf) {
+        let (program, env, workdir) = (PathBuf::from(&self.argv[0]), self.env.clone(), self.workdir.clone());
+        let (limits, jail) = (self.limits.clone(), self.jail.clone());
+        let fixed = Fixed { program, interpreter, env, workdir, limits, jail };
+        if let Some(waiting) = host.warm.take(&self.plugin, &fixed) {
+            let Fixed { env, workdir, jail, .. } = waiting.fixed().clone();
+            (self.env, self.workdir, self.jail) = (env, workdir, jail);
+            self.warm = Mutex::new(Some(waiting));
+        }
+        self.fixed = Some(fixed);
     }
 
     /// What is to be started, with these streams.

@@ -136,6 +136,7 @@ fn program_report(fate: &Fate, pid: Option<u32>, cause: Option<Cause>) -> Progra
         network: ended.and_then(|e| e.network.clone()),
         sandbox: ended.and_then(|e| e.sandbox.clone()),
         denials: ended.map(|e| e.denials.clone()).unwrap_or_default(),
+        warm: ended.is_some_and(|e| e.warm),
     }
 }
 

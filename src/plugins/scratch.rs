@@ -48,7 +48,8 @@ impl Scratch {
         Ok(path)
     }
 
-    /// Where the program at place `n` finds its secrets: beside its own directory, made by whoever starts it.
+    /// Where the program at place `n` finds its secrets on a host whose file system it shares: beside its own directory, made
+    /// by whoever starts it.
     #[must_use]
     pub fn secrets(&self, n: usize) -> PathBuf {
         self.0.join(format!("secrets-{n}"))

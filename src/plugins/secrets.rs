@@ -3,7 +3,7 @@
 //! of everything that is recorded. Never in here: where secrets are kept, or keys.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use flexcore_actors::domain::outcome::{Cause, CauseKind};
 use flexcore_actors::domain::pipeline::schema_problems;
@@ -14,10 +14,12 @@ use flexcore_actors::ports::plugin_host::{AttemptEnd, PipeSpec, ProgramSpec};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::launch::PlacedFile;
+use super::host::Host;
+use super::launch::{PlacedFile, Shown};
 use super::limits::MAX_ENV_BYTES;
 use super::program::{Refusal, config_of};
 use super::redact::Redactor;
+use super::scratch::Scratch;
 
 /// Names the directory with a program's secrets.
 pub const DIRECTORY_VARIABLE: &str = "FLEXCORE_SECRETS_DIR";
@@ -94,6 +96,17 @@ fn place(program: &mut ProgramSpec, granted: &Granted) -> Result<(), String> {
     }
     program.config = config;
     Ok(())
+}
+
+/// Where secrets are in a root file system of a program's own.
+const DIRECTORY: &str = "/run/secrets";
+
+/// Where the program at place `n` finds its secrets: [`DIRECTORY`], unless that is the host's for it.
+pub(super) fn directory(host: &Host, scratch: &Scratch, n: usize, view: &[Shown]) -> PathBuf {
+    let own = Path::new(DIRECTORY);
+    let overlaps = |shown: &Shown| shown.target.starts_with(own) || own.starts_with(&shown.target);
+    let free = host.launcher.has_own_root() && !view.iter().any(overlaps);
+    if free { own.to_owned() } else { scratch.secrets(n) }
 }
 
 /// A file for each secret of a program in its private directory, readable by the program's user alone and written by nobody.

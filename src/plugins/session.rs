@@ -121,8 +121,7 @@ async fn start(host: &Host, program: &Prepared, gone: &CancellationToken) -> Res
     let input = Sender::from_owned_fd(input).map_err(pipes)?;
     let output = Output::new(output, gone.clone()).map_err(pipes)?;
     let errors = Output::new(errors, gone.clone()).map_err(pipes)?;
-    let launched =
-        host.launcher.start(program.start(Some(stdin), stdout, stderr)).await.map_err(|e| e.to_string())?;
+    let launched = host.warm.launch(program, Some(stdin), stdout, stderr).await.map_err(|e| e.to_string())?;
     Ok(Started { launched, input, output, errors })
 }
 

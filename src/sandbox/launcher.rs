@@ -123,9 +123,9 @@ impl Launcher {
         Self { presence: Some(Arc::new(presence)), ..self }
     }
 
-    /// Whether a program has a network of its own, in which it can be given connections.
+    /// Whether a program has a root file system of its own, and a network of its own, in which it can be given connections.
     #[must_use]
-    pub const fn has_networks(&self) -> bool {
+    pub const fn has_own_root(&self) -> bool {
         self.isolation.namespaces
     }
 

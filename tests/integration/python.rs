@@ -110,6 +110,16 @@ async fn a_tap_and_a_target_of_others_run_in_environments_built_once() {
     assert_eq!(lines_written(&out), records);
     assert_eq!(environments(&world), built, "the same environments, not built again");
     assert_eq!(builds(&world, &second).await, 0, "pip did not run again");
+
+    let ahead = wait_for("both have an interpreter that was started ahead", BUILD_DEADLINE, async || {
+        let execution = run(&world).await;
+        let programs = &execution["steps"][0]["attempts"][0]["programs"];
+        let warm = (0..2).all(|n| programs[n]["warm"] == true);
+        if warm { Ok(execution) } else { Err(execution) }
+    });
+    let third = ahead.await;
+    assert_eq!(third["status"], "completed", "{third:#}");
+    assert!(third["steps"][0]["attempts"][0]["programs"][0]["pid"].is_u64());
 }
 
 /// How many environments an execution had to build, by its own log.

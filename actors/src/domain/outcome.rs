@@ -118,6 +118,14 @@ pub struct ProgramReport {
     /// What it was denied beside the network, in the order of the first time; bounded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub denials: Vec<Denial>,
+    /// Whether it was an interpreter that had been started ahead; its processor time counts what it imported, too.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub warm: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// Something that a program tried and may not do.

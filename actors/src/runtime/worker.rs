@@ -125,6 +125,7 @@ impl Work {
             usage: Usage::default(),
             network: None,
             sandbox: None,
+            warm: false,
             denials: Vec::new(),
         });
         let report = AttemptReport { programs: programs.collect(), ..AttemptReport::default() };

@@ -64,6 +64,7 @@ fn report(n: u64) -> Box<AttemptReport> {
         network: None,
         sandbox: None,
         denials: Vec::new(),
+        warm: false,
     };
     let counts = StreamCounts { read: n, written: n, rejected: 0 };
     let streams = BTreeMap::from_iter([("é".to_owned(), counts)]);

@@ -110,6 +110,7 @@ fn report(spec: &PipeSpec, cause: Option<Cause>) -> AttemptReport {
         network: None,
         sandbox: None,
         denials: Vec::new(),
+        warm: false,
     };
     let counts = StreamCounts { read: 3, written: 3, rejected: 0 };
     AttemptReport {

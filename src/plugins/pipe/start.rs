@@ -48,11 +48,10 @@ impl Pipe<'_> {
         let (stdin, input) = input.map_or((None, None), |(read, write)| (Some(read), Some(write)));
         let (output, stdout) = pipe::large().map_err(failed)?;
         let (errors, stderr) = pipe::small().map_err(failed)?;
-        let start = program.start(stdin, stdout, stderr);
         let gone = CancellationToken::new();
         let errors = Output::new(errors, gone.clone()).map_err(failed)?;
-        let Launched { pid, control, ended } =
-            host.launcher.start(start).await.map_err(|e| start_failed(&program.plugin, e))?;
+        let launched = host.warm.launch(program, stdin, stdout, stderr).await;
+        let Launched { pid, control, ended } = launched.map_err(|e| start_failed(&program.plugin, e))?;
         self.readers.spawn(errors.log_to(program.log.clone(), Stream::Stderr));
         let deadline = program.limits.wall_time.map(|time| Instant::now() + time);
         self.happenings.push(async move { Happening::Ended(n, ended.await) }.boxed());

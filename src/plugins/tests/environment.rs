@@ -10,7 +10,7 @@ use flexcore_actors::ports::plugin_host::ProgramSpec;
 use crate::plugins::testing::{Bench, program, step};
 
 /// A program that comes from these requirements.
-fn python(requirements: &[&str], command: &[&str]) -> ProgramSpec {
+pub(super) fn python(requirements: &[&str], command: &[&str]) -> ProgramSpec {
     let mut spec = program("py", PluginType::Processor, Protocol::Command, command);
     let requirements = requirements.iter().map(|r| (*r).to_owned()).collect();
     let python = PythonEnvironment { requirements, index: "default".to_owned() };

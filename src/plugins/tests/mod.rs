@@ -8,3 +8,4 @@ mod flexcore;
 mod network;
 mod secrets;
 mod singer;
+mod warm;

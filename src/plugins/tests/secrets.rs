@@ -135,3 +135,18 @@ async fn no_secret_is_on_the_hosts_disk() {
     let (end, _) = bench.run_until(step(vec![command]), CancellationToken::new(), started).await;
     assert_eq!(end.cause, None);
 }
+
+#[tokio::test]
+async fn they_are_where_the_contract_says_unless_that_place_is_the_hosts() {
+    let bench = bench();
+    let show = format!("echo $FLEXCORE_SECRETS_DIR; cat /run/secrets/PASSWORD | rev >{}", bench.path("out"));
+    let command = granted(sh(&show), &["PASSWORD"], &[]);
+    let (end, _) = bench.run(step(vec![command.clone()])).await;
+    assert_eq!((end.cause, bench.logs.texts()), (None, vec!["/run/secrets".to_owned()]));
+    assert_eq!(bench.read("out").trim(), PASSWORD.chars().rev().collect::<String>());
+    let mut of_the_host =
+        granted(sh("test -s $FLEXCORE_SECRETS_DIR/PASSWORD && ls /run/secrets"), &["PASSWORD"], &[]);
+    of_the_host.manifest.capabilities.read.push("/run".to_owned());
+    let (end, _) = bench.run(step(vec![of_the_host])).await;
+    assert!(!bench.logs.say("PASSWORD"), "{:?} {:?}", end.cause, bench.logs.texts());
+}

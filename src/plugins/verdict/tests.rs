@@ -37,6 +37,7 @@ impl Case {
             result: None,
             network: None,
             denials: Vec::new(),
+            warm: false,
             sandbox: None,
         };
         self.fates[n].ended = Some((ended, self.at(ms)));

@@ -172,6 +172,7 @@ fn running_attempt(attempt: &Attempt, live: &LiveAttempt) -> AttemptView {
         usage: Usage::default(),
         network: None,
         sandbox: None,
+        warm: false,
         denials: Vec::new(),
     });
     let progress = &live.progress;

@@ -170,6 +170,7 @@ fn what_was_measured_adds_up() {
             usage,
             network: None,
             sandbox: None,
+            warm: false,
             denials: Vec::new(),
         };
         let counts = StreamCounts { read: 9, written, rejected: 0 };
