@@ -111,5 +111,5 @@ pub const CGROUP_REMOVE_ROUND: Duration = Duration::from_millis(2);
 /// How long the kernel may take to make the route to an IPv6 address of loopback: it does so within a millisecond.
 pub const ROUTE_WAIT: Duration = Duration::from_secs(5);
 
-/// Pause between two looks for such a route.
+/// How long a byte to such an address may take, and the pause between two.
 pub const ROUTE_ROUND: Duration = Duration::from_micros(200);

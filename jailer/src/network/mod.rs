@@ -10,12 +10,12 @@ use crate::protocol::Connection;
 use link::Link;
 use nix::errno::Errno;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
 /// Where resolvers of the program ask for names: a socket that the daemon answers.
-pub const NAME_SERVICE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 53);
+pub const NAME_SERVICE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 53);
 
 /// What could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +45,7 @@ pub fn open(connect: &[Connection]) -> Result<Vec<OwnedFd>, NetworkError> {
     }
     // After all were added, since each may take the kernel a moment.
     for connection in connect.iter().filter(|connection| connection.address.is_ipv6()) {
-        await_route(connection.inner())?;
+        await_route(connection.address)?;
     }
     let mut sockets = Vec::with_capacity(connect.len() + 1);
     for connection in connect {
@@ -60,18 +60,27 @@ pub fn open(connect: &[Connection]) -> Result<Vec<OwnedFd>, NetworkError> {
 }
 
 /// Waits until an IPv6 address can be connected to: unlike IPv4's, its route is made by a worker of the kernel's.
-fn await_route(inner: SocketAddr) -> Result<(), NetworkError> {
-    let reach = || UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0))?.connect(inner);
+fn await_route(address: IpAddr) -> Result<(), NetworkError> {
     let deadline = Instant::now() + ROUTE_WAIT;
     loop {
-        match reach() {
+        match reach(address) {
             Ok(()) => return Ok(()),
             Err(error) if Instant::now() >= deadline => {
-                return Err(refused(&error, format!("make a route to {inner}")));
+                return Err(refused(&error, format!("make a route to {address}")));
             }
             Err(_) => std::thread::sleep(ROUTE_ROUND),
         }
     }
+}
+
+/// Sends a byte from an address to itself. Nothing less shows that the address is reached: the kernel adds a route to
+/// it at once, by which it can be bound and connected to in name, and the one that delivers afterwards.
+fn reach(address: IpAddr) -> io::Result<()> {
+    let socket = UdpSocket::bind((address, 0))?;
+    socket.connect(socket.local_addr()?)?;
+    socket.set_read_timeout(Some(ROUTE_ROUND))?;
+    socket.send(&[0])?;
+    socket.recv(&mut [0]).map(|_| ())
 }
 
 fn failed(operation: impl Into<String>) -> impl FnOnce(Errno) -> NetworkError {
