@@ -5,6 +5,7 @@
 //! typed handles only;
 //! [`compose`] is the one place that names two of them. `archive` is a file format, not an adapter.
 
+pub mod access;
 pub mod archive;
 pub mod cli;
 pub mod compose;

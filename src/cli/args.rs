@@ -1,17 +1,20 @@
 //! What can be typed: commands, flags, help. Never in here: what they do.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::config::Flag;
 use clap::{Args, Parser, Subcommand};
+use flexcore_actors::domain::access::Role;
 
 use super::args_resources::{
-    AuditArgs, BookmarksCommand, EventsArgs, ExecutionsCommand, InspectCommand, PipelinesCommand,
+    AuditArgs, BookmarksCommand, EventsArgs, ExecutionsCommand, InspectCommand, ListArgs, PipelinesCommand,
     PluginsCommand, ProjectionsCommand, SubscriptionsCommand,
 };
 use super::client::DEFAULT_SERVER;
 use super::output::Format;
 use super::parameters::{Parameter, parameter};
+use super::token::validity;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -99,6 +102,11 @@ pub enum Command {
         after_help = "Examples:\n  flexcore secrets set DB_PASSWORD < password.txt\n  pass show db | flexcore secrets set DB_PASSWORD --data-dir ./flexcore-data\n  flexcore secrets set TLS_KEY --from-file key.pem\n  flexcore secrets list\n\nWorks on the store itself, beside a running node, and with the node's key: see docs/secrets.md."
     )]
     Secrets(SecretsArgs),
+    /// API tokens: make, list and revoke them
+    #[command(
+        after_help = "Examples:\n  flexcore token create --role admin --data-dir ./flexcore-data    the first one, in the store itself\n  flexcore token create --role operator --expires 90d\n  flexcore token list\n  flexcore token revoke 0198c0de-…\n\nRoles: viewer reads; operator also starts, cancels, pauses, releases; developer also defines pipelines; admin everything."
+    )]
+    Token(TokenArgs),
     /// Check that no event was changed, removed, added or moved: a running node, an export, or a store at rest
     #[command(
         after_help = "Examples:\n  flexcore verify\n  flexcore verify --data-dir ./flexcore-data --public-key trusted-keys --checkpoints /mnt/worm/checkpoints\n  flexcore verify --file events.jsonl --public-key trusted-keys\n\nExit 0 only if the log is intact, else 1 and the first bad stream and version."
@@ -286,6 +294,43 @@ impl StoreArgs {
             .filter_map(|(flag, key, value)| value.clone().map(|value| Flag { flag, key, value }))
             .collect()
     }
+}
+
+/// `token`
+#[derive(Debug, Args)]
+pub struct TokenArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: TokenCommand,
+    #[command(flatten)]
+    pub store: StoreArgs,
+}
+
+/// `token …`
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Make a token and print it, once
+    Create {
+        /// viewer, operator, developer or admin
+        #[arg(long)]
+        role: Role,
+        /// For how long it is valid, such as 90d; for ever unless given
+        #[arg(long, value_name = "DURATION", value_parser = validity)]
+        expires: Option<Duration>,
+        /// The token alone, or JSON
+        #[arg(long, short = 'o', value_enum, default_value = "table")]
+        output: Format,
+    },
+    /// List tokens, valid or not, without themselves
+    List {
+        #[command(flatten)]
+        list: ListArgs,
+    },
+    /// Revoke a token: it is worth nothing from then on, on every node
+    Revoke {
+        /// Its id
+        id: String,
+    },
 }
 
 /// `secrets`

@@ -42,6 +42,7 @@ mod table;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod token;
 mod verify;
 mod wire;
 
@@ -87,6 +88,7 @@ async fn execute(cli: Cli, terminal: &mut Terminal) -> Result<(), Failure> {
         Command::Check(command) => check::check(terminal, command).await,
         Command::Integrity(command) => integrity::integrity(terminal, command),
         Command::Secrets(args) => secrets::secrets(terminal, args).await,
+        Command::Token(args) => token::token(client, terminal, args).await,
         Command::Archive(args) => archive::archive(terminal, args).await,
         Command::Migrate(args) => migrate::migrate(terminal, args).await,
         Command::Verify(args) => verify::verify(client, terminal, args).await,

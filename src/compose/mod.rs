@@ -30,7 +30,7 @@ use flexcore_actors::ports::clock::System;
 use flexcore_actors::ports::event_store::StoreError;
 use flexcore_actors::ports::{
     Clock, ClusterStore, EventStore, IntegrityStore, LogStore, ReadModels, SecretStore, SnapshotStore,
-    SubscriptionStore,
+    SubscriptionStore, TokenStore,
 };
 use flexcore_actors::runtime::api::Api;
 use flexcore_actors::runtime::node::{Loss, Node as Runtime, Ports};
@@ -41,6 +41,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
+use crate::access::Access;
 use crate::config::{self, Config};
 use crate::http;
 use crate::logs::FileLogs;
@@ -52,7 +53,7 @@ use crate::sandbox::Launcher;
 use crate::sandbox::level::{Finding, Level, Requirement};
 use crate::sandbox::programs::{OWN_PROGRAMS, locate};
 use crate::secrets::Vault;
-use crate::sqlite::{SqliteReadModels, SqliteSecrets, SqliteStore};
+use crate::sqlite::{SqliteBeside, SqliteReadModels, SqliteStore};
 
 /// Where the address that a node listens on is written, below its data directory: it may have been given port 0.
 pub const ADDRESS_FILE: &str = "http.address";
@@ -81,10 +82,10 @@ pub async fn start(config: &Config) -> anyhow::Result<Node> {
     let lock = locks::node(&data_dir)?;
     let presence = locks::programs(&data_dir).await?;
     // before the runtime takes over its shards, so that a wrong address stops nothing that runs
-    let listener = http::bind(config.http_listen).await?;
+    let listener = http::bind(config.http_listen, config.auth_required).await?;
     let address = listener.local_addr().context("the listener has no address")?;
     let clock: Arc<dyn Clock> = Arc::new(System);
-    let Stores { events: store, cluster, snapshots, subscriptions, integrity, read_models, secrets } =
+    let Stores { events: store, cluster, snapshots, subscriptions, integrity, read_models, secrets, tokens } =
         open_stores(config, &data_dir).await?;
     let vault = Vault::new(secrets, secrets::key_place(config, &data_dir));
     let integrity = integrity::ports(config, &data_dir, integrity)?;
@@ -118,7 +119,9 @@ pub async fn start(config: &Config) -> anyhow::Result<Node> {
     let renewing = renew.map(|renew| cluster::renew(renew, api.clone()));
     let gateway_shutdown = CancellationToken::new();
     let settings = http::Config { max_connections: config.http_max_connections, ..http::Config::default() };
-    let gateway = tokio::spawn(http::serve(listener, api.clone(), gateway_shutdown.clone(), settings));
+    let access = Arc::new(Access::new(config.auth_required, tokens, Arc::new(System)));
+    let gateway = http::serve(listener, api.clone(), access, gateway_shutdown.clone(), settings);
+    let gateway = tokio::spawn(gateway);
     write_address(&data_dir, address)?;
     Ok(Node { runtime, api, address, gateway_shutdown, gateway, peers, _renewing: renewing, _lock: lock })
 }
@@ -177,11 +180,13 @@ struct Stores {
     integrity: Arc<dyn IntegrityStore>,
     read_models: Arc<dyn ReadModels>,
     secrets: Arc<dyn SecretStore>,
+    tokens: Arc<dyn TokenStore>,
 }
 
 impl Stores {
-    fn of<S>(store: Arc<S>, read_models: impl ReadModels, secrets: Arc<dyn SecretStore>) -> Self
+    fn of<S, B>(store: Arc<S>, read_models: impl ReadModels, beside: Arc<B>) -> Self
     where
+        B: SecretStore + TokenStore,
         S: EventStore + ClusterStore + SnapshotStore + SubscriptionStore + IntegrityStore,
     {
         Self {
@@ -191,7 +196,8 @@ impl Stores {
             subscriptions: Arc::clone(&store) as _,
             integrity: store,
             read_models: Arc::new(read_models),
-            secrets,
+            secrets: Arc::clone(&beside) as _,
+            tokens: beside,
         }
     }
 }
@@ -202,7 +208,7 @@ async fn open_stores(config: &Config, data_dir: &Path) -> anyhow::Result<Stores>
         let open = {
             let path = path.clone();
             tokio::task::spawn_blocking(move || {
-                Ok::<_, StoreError>((SqliteStore::open(&path)?, SqliteSecrets::open(&path)?))
+                Ok::<_, StoreError>((SqliteStore::open(&path)?, SqliteBeside::open(&path)?))
             })
         };
         let (store, secrets) =

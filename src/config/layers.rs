@@ -18,6 +18,7 @@ pub(super) const KEYS: &[&str] = &[
     "http.listen",
     "http.max_connections",
     "grpc.listen",
+    "auth.required",
     "cluster.redis_url",
     "cluster.secret",
     "cluster.advertise",
@@ -39,11 +40,14 @@ pub(super) const KEYS: &[&str] = &[
 /// Those of [`KEYS`] that are whole numbers; a variable's text becomes one for them.
 const NUMBERS: &[&str] = &["http.max_connections", "sandbox.warm_interpreters"];
 
+/// Those of [`KEYS`] that are true or false.
+const SWITCHES: &[&str] = &["auth.required"];
+
 /// Those of [`KEYS`] that are lists; a variable's text is cut at commas for them.
 const LISTS: &[&str] = &["sandbox.accept_missing"];
 
-/// Keys of the contract whose feature is not there yet: an error in a file, a warning from the environment.
-pub(super) const LATER: &[(&str, &str)] = &[("auth", "access control")];
+/// Keys of the contract, below `auth`, whose feature is not there yet: an error in a file, a warning from the environment.
+pub(super) const LATER: &[(&str, &str)] = &[("jwt", "JSON Web Tokens")];
 
 /// Variables that are ours but no configuration: the command line's own, and those that programs are given.
 const OTHER_VARIABLES: &[&str] = &[
@@ -98,6 +102,9 @@ impl Layers {
         let number = text.parse::<u64>().ok().filter(|_| NUMBERS.contains(&key));
         let value = match number {
             Some(number) => Value::from(number),
+            None if SWITCHES.contains(&key) && matches!(text, "true" | "false") => {
+                Value::from(text == "true")
+            }
             None if LISTS.contains(&key) => text.split(',').map(str::trim).collect(),
             None => Value::from(text),
         };
@@ -170,7 +177,7 @@ pub(super) fn variable_of(key: &str) -> String {
 
 fn ignored(name: &str) -> String {
     let later = LATER.iter().find(|(key, _)| {
-        let variable = variable_of(key);
+        let variable = variable_of(&format!("auth.{key}"));
         name == variable || name.starts_with(&format!("{variable}_"))
     });
     if let Some((_, feature)) = later {

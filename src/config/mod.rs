@@ -35,7 +35,7 @@ pub struct Config {
     pub node_name: Name,
     /// `data_dir`
     pub data_dir: PathBuf,
-    /// `http.listen`; a loopback address.
+    /// `http.listen`; a loopback address unless [`Config::auth_required`].
     pub http_listen: SocketAddr,
     /// `http.max_connections`: connections served at once.
     pub http_max_connections: usize,
@@ -43,6 +43,8 @@ pub struct Config {
     pub grpc_listen: SocketAddr,
     /// `cluster`: how this node is one of several; without it, it is alone.
     pub cluster: Option<Cluster>,
+    /// `auth.required`: whether every request has to bear a token; without, only loopback addresses are served.
+    pub auth_required: bool,
     /// `database.url`; without it the embedded store is used.
     pub database_url: Option<Secret>,
     /// `integrity.key_file`: where the key for checkpoints is; without it, in `data_dir`.
@@ -78,6 +80,7 @@ impl Default for Config {
             http_max_connections: 1_024,
             grpc_listen: SocketAddr::from(([127, 0, 0, 1], 50051)),
             cluster: None,
+            auth_required: false,
             database_url: None,
             integrity_key_file: None,
             integrity_checkpoint_dir: None,
@@ -214,6 +217,7 @@ impl Config {
                 "key": self.secrets_key.as_ref().map(|_| "<redacted>"),
             },
             "archive": {"dir": self.archive_dir.as_ref().map(|path| path.display().to_string())},
+            "auth": {"required": self.auth_required},
             "sandbox": {
                 "policy": self.sandbox_policy.as_ref().map(|path| path.display().to_string()),
                 "required": self.sandbox.level.as_str(),

@@ -80,6 +80,13 @@ fn typed(mut root: Object<'_>) -> Config {
         config.archive_dir = path(&mut archive, "dir", "a directory");
         archive.finish();
     }
+    if let Some(mut auth) = root.object("auth") {
+        config.auth_required = auth.boolean("required").unwrap_or(config.auth_required);
+        for (key, feature) in LATER {
+            auth.not_supported(key, feature);
+        }
+        auth.finish();
+    }
     if let Some(mut sandbox) = root.object("sandbox") {
         config.sandbox_policy = path(&mut sandbox, "policy", "a file");
         let levels = Level::ALL.map(|level| (level.as_str(), level));
@@ -116,8 +123,15 @@ fn typed(mut root: Object<'_>) -> Config {
         }
         shutdown.finish();
     }
-    for (key, feature) in LATER.iter().filter(|(key, _)| !key.contains('.')) {
-        root.not_supported(key, feature);
+    if !config.auth_required && !config.http_listen.ip().is_loopback() {
+        let port = config.http_listen.port();
+        root.problem(
+            "http.listen",
+            format!(
+                "{} can be reached by others, and nothing is asked of them: set auth.required, or listen on 127.0.0.1:{port}",
+                config.http_listen
+            ),
+        );
     }
     root.finish();
     config
@@ -135,7 +149,7 @@ fn path(section: &mut Object<'_>, key: &'static str, what: &str) -> Option<PathB
 
 fn read_http(mut http: Object<'_>, config: &mut Config) {
     if let Some(text) = http.text("listen") {
-        match listen_address(text) {
+        match address(text, "127.0.0.1:8080") {
             Ok(address) => config.http_listen = address,
             Err(message) => http.problem("listen", message),
         }
@@ -157,18 +171,6 @@ fn address(text: &str, such_as: &str) -> Result<SocketAddr, String> {
 }
 
 /// Reads an address to listen on without access control.
-fn listen_address(text: &str) -> Result<SocketAddr, String> {
-    let address = address(text, "127.0.0.1:8080")?;
-    if address.ip().is_loopback() {
-        Ok(address)
-    } else {
-        Err(format!(
-            "{text} can be reached by others, and access control is not built yet: use a loopback address, such as 127.0.0.1:{}",
-            address.port()
-        ))
-    }
-}
-
 fn database_url(database: &mut Object<'_>) -> Option<Secret> {
     let url = database.text("url")?;
     // the value may hold a password: what is wrong is said without it

@@ -121,16 +121,17 @@ fn every_mistake_at_once_with_its_place() {
         "http:\n  listen: 0.0.0.0:8080\n  max_connections: 0\n",
         "log_format: xml\n",
         "shutdown:\n  grace: soon\n  grase: 1s\n",
-        "auth: {x: 1}\n",
+        "auth: {jwt: {}, required: 1}\n",
     ));
     let lines: Vec<&str> = shown.lines().collect();
     let expected = [
-        ("flexcore.yaml:3:3: http.listen: ", "loopback"),
         ("flexcore.yaml:4:3: http.max_connections: ", "1 to 65536"),
+        ("flexcore.yaml:9:17: auth.required: ", "true or false"),
+        ("flexcore.yaml:9:8: auth.jwt: ", "not supported yet: it comes with JSON Web Tokens"),
         ("flexcore.yaml:5:1: log_format: ", "text, json"),
         ("flexcore.yaml:7:3: shutdown.grace: ", "duration"),
         ("flexcore.yaml:8:3: shutdown.grase: ", "did you mean \"grace\""),
-        ("flexcore.yaml:9:1: auth: ", "not supported yet: it comes with access control"),
+        ("flexcore.yaml:3:3: http.listen: ", "set auth.required"),
         ("flexcore.yaml:1:1: htttp: ", "did you mean \"http\""),
     ];
     assert_eq!(lines.len(), expected.len(), "{shown}");
@@ -167,7 +168,7 @@ fn files_that_cannot_be_read() {
 #[test]
 fn unknown_variables_are_warnings() {
     let environment = variables(&[
-        ("FLEXCORE_AUTH_REQUIRED", "true"),
+        ("FLEXCORE_AUTH_JWT_AUDIENCE", "flexcore"),
         ("FLEXCORE_DATADIR", "/x"),
         ("FLEXCORE_PORT_8080_TCP", "tcp://10.0.0.1"),
         ("FLEXCORE_SERVER", "http://x"),
@@ -177,8 +178,8 @@ fn unknown_variables_are_warnings() {
     assert_eq!(loaded.config, Config::default(), "an empty variable is not set");
     assert_eq!(loaded.warnings.len(), 3, "{:?}", loaded.warnings);
     assert!(
-        loaded.warnings[0].contains("FLEXCORE_AUTH_REQUIRED is ignored")
-            && loaded.warnings[0].contains("access control")
+        loaded.warnings[0].contains("FLEXCORE_AUTH_JWT_AUDIENCE is ignored")
+            && loaded.warnings[0].contains("JSON Web Tokens")
     );
     assert!(loaded.warnings[1].contains("did you mean FLEXCORE_DATA_DIR?"));
     assert!(loaded.warnings[2].contains("FLEXCORE_PORT_8080_TCP is ignored: no such key"));

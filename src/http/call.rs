@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::sync::OnceLock;
 
+use flexcore_actors::domain::access::Role;
 use flexcore_actors::domain::audit::{AuditEvent, RequestAccepted, RequestRefused};
 use flexcore_actors::domain::ids::{CommandId, CorrelationId, StreamId, Version};
 use flexcore_actors::runtime::api::{Accepted, CommandKind, Context};
@@ -13,8 +14,10 @@ use http::{Method, StatusCode};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::access::Identity;
+
 use super::limits::{MAX_AUDITED, MAX_CORRELATION, MAX_IDEMPOTENCY_KEY};
-use super::problem::Problem;
+use super::problem::{Kind, Problem};
 use super::query::Query;
 
 /// The header that carries the correlation id, in and out.
@@ -90,6 +93,8 @@ pub(super) struct Call {
     pub shutdown: CancellationToken,
     /// What its command did, when it was one and was accepted.
     done: OnceLock<Done>,
+    /// Who sends it, once that is known.
+    identity: OnceLock<Identity>,
 }
 
 /// What a command did.
@@ -117,6 +122,7 @@ impl Call {
             peer,
             shutdown,
             done: OnceLock::new(),
+            identity: OnceLock::new(),
         };
         (call, problem)
     }
@@ -181,8 +187,26 @@ impl Call {
         }
     }
 
-    fn actor(&self) -> String {
-        format!("anonymous@{}", self.peer)
+    /// It is known who sends the request.
+    pub(super) fn identified(&self, identity: Identity) {
+        self.identity.set(identity).unwrap_or_default(); // a request is sent by one
+    }
+
+    /// Who sends it, as events and the audit log name them.
+    pub(super) fn actor(&self) -> String {
+        self.identity.get().map_or_else(|| format!("anonymous@{}", self.peer), |known| known.actor.clone())
+    }
+
+    /// Refuses who may not.
+    pub(super) fn may(&self, needed: Role, what: &str) -> Result<(), Problem> {
+        match self.identity.get().map(|known| known.role) {
+            Some(role) if role >= needed => Ok(()),
+            Some(role) => Err(Problem::new(
+                Kind::Forbidden,
+                format!("{what} needs the role {needed}, and the token has the role {role}"),
+            )),
+            None => Err(Problem::new(Kind::Unauthorized, "nobody knows who sends this request")),
+        }
     }
 
     /// Whether the client prefers an answer before the end (`Prefer: respond-async`, RFC 7240).

@@ -23,6 +23,10 @@ pub(super) fn routes(ctx: &CtxFilter) -> BoxedFilter<(Answer,)> {
 
 async fn submit(ctx: Ctx, body: Payload) -> Answer {
     let body = body.json(&ctx.call.headers).await?;
+    // before the rest of it is judged
+    if let Some(kind) = body["command_type"].as_str().and_then(|text| text.parse::<CommandKind>().ok()) {
+        ctx.call.may(kind.needs(), kind.as_str())?;
+    }
     let request = Request::read(&body)?;
     let mut context = ctx.call.context()?;
     context.command_id = request.command_id.or(context.command_id);

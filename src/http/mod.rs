@@ -35,6 +35,7 @@ mod subscriptions;
 mod table;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
 pub use limits::{HEADER_TIMEOUT, MAX_CONNECTIONS, REQUEST_TIMEOUT, SHUTDOWN_GRACE, WRITE_TIMEOUT};
 pub use server::{Config, ServeError, bind, serve};

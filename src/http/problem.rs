@@ -4,10 +4,12 @@
 use flexcore_actors::domain::problem::{Problem as FieldProblem, Problems};
 use flexcore_actors::runtime::api::ApiError;
 use http::StatusCode;
-use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde::Serialize;
 use warp::Reply;
 use warp::reply::Response;
+
+use crate::access::Denied;
 
 use super::limits::RETRY_AFTER_SECS;
 
@@ -15,6 +17,7 @@ use super::limits::RETRY_AFTER_SECS;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Malformed,
+    Unauthorized,
     Forbidden,
     NotFound,
     NoRoute,
@@ -37,6 +40,7 @@ impl Kind {
     const fn facts(self) -> (StatusCode, &'static str, &'static str) {
         match self {
             Self::Malformed => (StatusCode::BAD_REQUEST, "malformed", "Malformed request"),
+            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized", "Unauthorized"),
             Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "Forbidden"),
             Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "Not found"),
             Self::NoRoute => (StatusCode::NOT_FOUND, "no-such-route", "No such route"),
@@ -159,10 +163,29 @@ impl Problem {
         if let Some(seconds) = self.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"flexcore\""));
+        }
         if let Some(allow) = self.allow.and_then(|allow| HeaderValue::from_str(&allow).ok()) {
             headers.insert(ALLOW, allow);
         }
         response
+    }
+}
+
+impl From<Denied> for Problem {
+    fn from(denied: Denied) -> Self {
+        let text = denied.to_string();
+        match denied {
+            Denied::Missing | Denied::Malformed | Denied::Worthless => Self::new(Kind::Unauthorized, text),
+            Denied::TooMany { retry_after } => {
+                Self { retry_after: Some(retry_after), ..Self::new(Kind::Overloaded, text) }
+            }
+            Denied::Store(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "tokens cannot be looked up");
+                Self::unavailable(text)
+            }
+        }
     }
 }
 

@@ -18,6 +18,8 @@ use warp::Reply;
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
 
+use crate::access::Access;
+
 use super::call::Call;
 use super::limits::{POSITION_POLL, POSITION_WAIT, STATUS_TIMEOUT};
 use super::problem::{Kind, Problem};
@@ -35,6 +37,8 @@ pub(super) struct Ctx {
     pub api: Api,
     /// The request.
     pub call: Arc<Call>,
+    /// Tokens.
+    pub access: Arc<Access>,
 }
 
 impl Ctx {

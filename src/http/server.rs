@@ -17,6 +17,8 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::access::Access;
+
 use super::limits::{
     ACCEPT_PAUSE, HEADER_TIMEOUT, MAX_CONNECTIONS, MAX_HEAD_BYTES, REQUEST_TIMEOUT, SHUTDOWN_GRACE,
     WRITE_TIMEOUT,
@@ -54,10 +56,10 @@ impl Default for Config {
 /// Why the gateway does not serve.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The address can be reached from other machines.
+    /// The address can be reached from other machines, and nothing is asked of who comes from there.
     #[error(
-        "refusing to serve HTTP on {0}: access control is not built yet, so only loopback addresses such as \
-         127.0.0.1:8080 are served"
+        "refusing to serve HTTP on {0} without access control: set auth.required (and make a token: flexcore token create), \
+         or listen on a loopback address such as 127.0.0.1:8080"
     )]
     NotLoopback(SocketAddr),
     /// The address cannot be had.
@@ -76,12 +78,12 @@ pub enum ServeError {
     Listener(#[source] io::Error),
 }
 
-/// Binds an address; port 0 takes a free one.
+/// Binds an address; port 0 takes a free one. `controlled` says that a token is asked for.
 ///
 /// # Errors
-/// When the address is not a loopback address, or cannot be had.
-pub async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
-    if !address.ip().is_loopback() {
+/// When the address is not a loopback address and access is not controlled, or cannot be had.
+pub async fn bind(address: SocketAddr, controlled: bool) -> Result<TcpListener, ServeError> {
+    if !controlled && !address.ip().is_loopback() {
         return Err(ServeError::NotLoopback(address));
     }
     TcpListener::bind(address).await.map_err(|source| ServeError::Bind { address, source })
@@ -91,18 +93,19 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
 /// `config.shutdown_grace`, and cuts what is left.
 ///
 /// # Errors
-/// When the listener is not bound to a loopback address.
+/// When the listener is not bound to a loopback address and no token is asked for.
 pub async fn serve(
     listener: TcpListener,
     api: Api,
+    access: Arc<Access>,
     shutdown: CancellationToken,
     config: Config,
 ) -> Result<(), ServeError> {
     let address = listener.local_addr().map_err(ServeError::Listener)?;
-    if !address.ip().is_loopback() {
+    if !access.is_required() && !address.ip().is_loopback() {
         return Err(ServeError::NotLoopback(address));
     }
-    let gateway = Gateway::new(api, config.request_timeout, shutdown.clone());
+    let gateway = Gateway::new(api, access, config.request_timeout, shutdown.clone());
     tracing::info!(%address, "serving http");
     Server { gateway: Arc::new(gateway), config, shutdown }.run(listener).await;
     tracing::info!(%address, "http has ended");
@@ -206,7 +209,7 @@ mod tests {
     const REQUEST: &[u8] = b"GET /nope HTTP/1.1\r\nhost: localhost\r\n\r\n";
 
     async fn start(config: Config) -> (SocketAddr, CancellationToken, JoinHandle<()>) {
-        let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let listener = bind("127.0.0.1:0".parse().unwrap(), false).await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let gateway = Arc::new(gateway(shutdown.clone()));
@@ -239,10 +242,10 @@ mod tests {
 
     #[tokio::test]
     async fn only_loopback_is_served() {
-        let refused = bind("0.0.0.0:0".parse().unwrap()).await.unwrap_err();
-        assert!(refused.to_string().contains("access control is not built yet"), "{refused}");
-        let taken = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-        let error = bind(taken.local_addr().unwrap()).await.unwrap_err();
+        let refused = bind("0.0.0.0:0".parse().unwrap(), false).await.unwrap_err();
+        assert!(refused.to_string().contains("set auth.required"), "{refused}");
+        let taken = bind("127.0.0.1:0".parse().unwrap(), false).await.unwrap();
+        let error = bind(taken.local_addr().unwrap(), false).await.unwrap_err();
         assert!(matches!(error, ServeError::Bind { .. }), "{error}");
     }
 

@@ -10,11 +10,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use flexcore_actors::domain::access::Role;
 use flexcore_actors::domain::audit::AuditEvent;
 use flexcore_actors::runtime::api::{Api, ApiError};
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use http::header::{CACHE_CONTROL, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use http::header::{AUTHORIZATION, CACHE_CONTROL, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use http::request::Parts;
 use http::{Method, Request};
 use http_body_util::BodyExt;
@@ -29,6 +30,8 @@ use warp::Filter;
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
 
+use crate::access::{Access, Denied};
+
 use super::call::{CORRELATION, Call};
 use super::metrics::Metrics;
 use super::problem::{Kind, Problem};
@@ -36,7 +39,7 @@ use super::reply::{Answer, Ctx, CtxFilter};
 use super::table::{Match, Route, find};
 use super::{
     any_of, commands, events, executions, guard, inspect, integrity, node, pipelines, plugins, queries,
-    read_models, subscriptions,
+    read_models, subscriptions, tokens,
 };
 
 /// A request of any transport.
@@ -47,6 +50,7 @@ type Filters = dyn Fn(AnyRequest) -> BoxFuture<'static, Response> + Send + Sync;
 pub(super) struct Gateway {
     filters: Box<Filters>,
     audit: Box<dyn Fn(AuditEvent) + Send + Sync>,
+    access: Arc<Access>,
     metrics: Arc<Metrics>,
     request_timeout: Duration,
     shutdown: CancellationToken,
@@ -54,21 +58,32 @@ pub(super) struct Gateway {
 
 impl Gateway {
     /// A gateway to a node.
-    pub(super) fn new(api: Api, request_timeout: Duration, shutdown: CancellationToken) -> Self {
+    pub(super) fn new(
+        api: Api,
+        access: Arc<Access>,
+        request_timeout: Duration,
+        shutdown: CancellationToken,
+    ) -> Self {
         let audit = api.clone();
-        let gateway = Self::over(&warp::any().map(move || api.clone()).boxed(), request_timeout, shutdown);
+        let node = warp::any().map(move || api.clone()).boxed();
+        let gateway = Self::over(&node, access, request_timeout, shutdown);
         Self { audit: Box::new(move |request| audit.audited(request)), ..gateway }
     }
 
     /// A gateway whose handlers get the node from `handle`.
-    fn over(handle: &BoxedFilter<(Api,)>, request_timeout: Duration, shutdown: CancellationToken) -> Self {
+    fn over(
+        handle: &BoxedFilter<(Api,)>,
+        access: Arc<Access>,
+        request_timeout: Duration,
+        shutdown: CancellationToken,
+    ) -> Self {
         let metrics = Arc::new(Metrics::new());
-        let service = TowerToHyperService::new(warp::service(answered(resources(handle, &metrics))));
+        let service = TowerToHyperService::new(warp::service(answered(resources(handle, &access, &metrics))));
         let filters = move |request| -> BoxFuture<'static, Response> {
             let answer = service.call(request);
             Box::pin(async move { answer.await.unwrap_or_else(|never: Infallible| match never {}) })
         };
-        Self { filters: Box::new(filters), audit: Box::new(drop), metrics, request_timeout, shutdown }
+        Self { filters: Box::new(filters), audit: Box::new(drop), access, metrics, request_timeout, shutdown }
     }
 
     /// The gateway's figures.
@@ -91,7 +106,8 @@ impl Gateway {
             "request", method = %call.method, path = call.path, correlation_id = call.correlation.as_str()
         );
         let work = async {
-            let route = admit(&parts, &call, &route, unusable)?;
+            self.let_in(&parts, &call, &route).await?;
+            let route = admit(&call, &route, unusable)?;
             let body = body.map_err(io::Error::other).boxed();
             Ok(self.carry_out(Request::from_parts(parts, body), &call, route).await)
         };
@@ -108,6 +124,27 @@ impl Gateway {
             tracing::debug!(status = status.as_u16(), took_us = took.as_micros() as u64, "answered")
         });
         response
+    }
+
+    /// Refuses a request that a web page may have sent, that nobody is known to send, or whose sender may not. What does not
+    /// exist is told to nobody who may not look.
+    async fn let_in(&self, parts: &Parts, call: &Call, route: &Match) -> Result<(), Problem> {
+        if !self.access.is_required() {
+            guard::check(parts)?;
+        }
+        let needed = match route {
+            Match::Route(route) => route.needs,
+            Match::OtherMethod(_) | Match::Nothing => Some(Role::Viewer),
+        };
+        let mut sent = parts.headers.get_all(AUTHORIZATION).iter();
+        let header = sent.next().map(HeaderValue::as_bytes);
+        if sent.next().is_some() {
+            return Err(Denied::Malformed.into());
+        }
+        // what is for everyone stays so while nobody can look tokens up
+        let Some(needed) = needed else { return Ok(()) };
+        call.identified(self.access.identify(header, call.peer).await?);
+        call.may(needed, &format!("{} {}", call.method, call.path.chars().take(200).collect::<String>()))
     }
 
     /// Lets the filters answer, within the request's time; a handler that panics costs its request, not its
@@ -138,13 +175,7 @@ impl Gateway {
 }
 
 /// Everything that is checked before a handler is asked.
-fn admit(
-    parts: &Parts,
-    call: &Call,
-    route: &Match,
-    unusable: Option<Problem>,
-) -> Result<&'static Route, Problem> {
-    guard::check(parts)?;
+fn admit(call: &Call, route: &Match, unusable: Option<Problem>) -> Result<&'static Route, Problem> {
     unusable.map_or(Ok(()), Err)?;
     let shown: String = call.path.chars().take(200).collect();
     match route {
@@ -156,9 +187,15 @@ fn admit(
 }
 
 /// The filters of all routes that are built, hot ones first. `handle` gives each request the node.
-fn resources(handle: &BoxedFilter<(Api,)>, metrics: &Arc<Metrics>) -> BoxedFilter<(Answer,)> {
-    let ctx: CtxFilter =
-        handle.clone().and(warp::ext::get::<Arc<Call>>()).map(|api, call| Ctx { api, call }).boxed();
+fn resources(
+    handle: &BoxedFilter<(Api,)>,
+    access: &Arc<Access>,
+    metrics: &Arc<Metrics>,
+) -> BoxedFilter<(Answer,)> {
+    let access = Arc::clone(access);
+    let call = warp::ext::get::<Arc<Call>>();
+    let ctx = move |api, call| Ctx { api, call, access: Arc::clone(&access) };
+    let ctx: CtxFilter = handle.clone().and(call).map(ctx).boxed();
     let api = any_of!(
         executions::routes(&ctx),
         pipelines::routes(&ctx),
@@ -171,6 +208,7 @@ fn resources(handle: &BoxedFilter<(Api,)>, metrics: &Arc<Metrics>) -> BoxedFilte
         inspect::routes(&ctx),
         integrity::routes(&ctx),
         read_models::routes(&ctx),
+        tokens::routes(&ctx),
     );
     let api = warp::path!("api" / "v1" / "flexcore" / ..).and(api);
     any_of!(api, node::root_routes(&ctx, metrics))
@@ -221,9 +259,15 @@ pub(super) mod tests {
         warp::any().and_then(|| async { Err::<Api, Rejection>(warp::reject::custom(Reached)) }).boxed()
     }
 
+    /// No token is asked for.
+    pub(in crate::http) fn anybody() -> Arc<Access> {
+        let tokens = Arc::new(flexcore_actors::testkit::MemoryTokens::default());
+        Arc::new(Access::new(false, tokens, Arc::new(flexcore_actors::ports::clock::System)))
+    }
+
     /// A gateway without a node: everything but the handlers.
     pub(in crate::http) fn gateway(shutdown: CancellationToken) -> Gateway {
-        Gateway::over(&no_node(), Duration::from_secs(5), shutdown)
+        Gateway::over(&no_node(), anybody(), Duration::from_secs(5), shutdown)
     }
 
     async fn ask(method: &str, path: &str, headers: &[(&str, &str)]) -> (StatusCode, http::HeaderMap, Value) {
@@ -241,7 +285,7 @@ pub(super) mod tests {
     /// The table and the filters agree: each route that is built has a filter, and each other one answers 501.
     #[tokio::test]
     async fn every_route_of_the_table_is_served() {
-        let filters = resources(&no_node(), &Arc::new(Metrics::new()));
+        let filters = resources(&no_node(), &anybody(), &Arc::new(Metrics::new()));
         let reached = filters.map(|_: Answer| StatusCode::OK).recover(|rejection: Rejection| async move {
             let code = if rejection.find::<Reached>().is_some() {
                 StatusCode::IM_A_TEAPOT

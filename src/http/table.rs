@@ -2,6 +2,7 @@
 //! filters serve what stands here and nothing else (a test compares both); 404, 405 and 501 are answered from it,
 //! and metrics are labelled with its paths.
 
+use flexcore_actors::domain::access::Role;
 use http::Method;
 
 /// Under which the API lies.
@@ -24,11 +25,14 @@ pub struct Route {
     pub patient: bool,
     /// Whether it only looks, whatever its method.
     pub reads: bool,
+    /// Who may use it; nobody is asked who they are where there is none. Each command has a role of its own besides
+    /// ([`CommandKind::needs`](flexcore_actors::runtime::api::CommandKind::needs)).
+    pub needs: Option<Role>,
 }
 
 impl Route {
-    const fn new(method: &'static str, path: &'static str, about: &'static str) -> Self {
-        Self { method, path, about, query: &[], later: None, patient: false, reads: false }
+    const fn new(method: &'static str, path: &'static str, about: &'static str, needs: Option<Role>) -> Self {
+        Self { method, path, about, query: &[], later: None, patient: false, reads: false, needs }
     }
 
     const fn query(self, query: &'static [&'static str]) -> Self {
@@ -46,22 +50,32 @@ impl Route {
     const fn reads(self) -> Self {
         Self { reads: true, ..self }
     }
+
+    const fn by(self, role: Role) -> Self {
+        Self { needs: Some(role), ..self }
+    }
+
+    const fn by_anyone(self) -> Self {
+        Self { needs: None, ..self }
+    }
 }
 
+/// What looks is for viewers, unless it says otherwise.
 const fn get(path: &'static str, about: &'static str) -> Route {
-    Route::new("GET", path, about)
+    Route::new("GET", path, about, Some(Role::Viewer))
 }
 
+/// What changes something is for administrators, unless it says otherwise.
 const fn post(path: &'static str, about: &'static str) -> Route {
-    Route::new("POST", path, about)
+    Route::new("POST", path, about, Some(Role::Admin))
 }
 
 const fn put(path: &'static str, about: &'static str) -> Route {
-    Route::new("PUT", path, about)
+    Route::new("PUT", path, about, Some(Role::Admin))
 }
 
 const fn delete(path: &'static str, about: &'static str) -> Route {
-    Route::new("DELETE", path, about)
+    Route::new("DELETE", path, about, Some(Role::Admin))
 }
 
 const PAGE: &[&str] = &["limit", "cursor", "min_position"];
@@ -92,32 +106,37 @@ macro_rules! api {
 
 /// All routes, hot ones first.
 pub const ROUTES: &[Route] = &[
-    get("/health", "whether the process is alive"),
-    get("/ready", "whether the node takes work, with the state of each dependency"),
+    get("/health", "whether the process is alive").by_anyone(),
+    get("/ready", "whether the node takes work, with the state of each dependency").by_anyone(),
     get("/metrics", "figures for Prometheus"),
     get(api!("/executions/{id}"), "one execution, live while it runs; or as it was").query(AT),
     get(api!("/executions"), "executions, newest first").query(EXECUTIONS),
-    post(api!("/executions/{id}/cancel"), "cancel it; durable at once, final"),
-    post(api!("/executions/{id}/pause"), "start no further step"),
-    post(api!("/executions/{id}/resume"), "go on"),
-    post(api!("/executions/{id}/retry"), "run what failed again"),
+    post(api!("/executions/{id}/cancel"), "cancel it; durable at once, final").by(Role::Operator),
+    post(api!("/executions/{id}/pause"), "start no further step").by(Role::Operator),
+    post(api!("/executions/{id}/resume"), "go on").by(Role::Operator),
+    post(api!("/executions/{id}/retry"), "run what failed again").by(Role::Operator),
     get(api!("/executions/{id}/logs"), "what its programs said").query(&["follow", "after"]),
     get(api!("/executions/{id}/events"), "its events").query(&["after", "cursor", "limit"]),
     get(api!("/executions/{id}/timeline"), "its attempts in time"),
     get(api!("/pipelines"), "pipelines by name").query(PAGE),
-    post(api!("/pipelines"), "create a pipeline as a draft; dry_run only checks").query(&["dry_run"]),
+    post(api!("/pipelines"), "create a pipeline as a draft; dry_run only checks")
+        .by(Role::Developer)
+        .query(&["dry_run"]),
     get(api!("/pipelines/{name}"), "one pipeline, now or as it was").query(AT),
-    put(api!("/pipelines/{name}"), "revise it"),
-    delete(api!("/pipelines/{name}"), "archive it; its name stays reserved"),
-    post(api!("/pipelines/{name}/activate"), "let it run"),
-    post(api!("/pipelines/{name}/pause"), "start no further execution"),
-    post(api!("/pipelines/{name}/resume"), "go on"),
-    post(api!("/pipelines/{name}/execute"), "start an execution"),
-    post(api!("/pipelines/{name}/backfill"), "one execution per missed tick").later("backfill"),
+    put(api!("/pipelines/{name}"), "revise it").by(Role::Developer),
+    delete(api!("/pipelines/{name}"), "archive it; its name stays reserved").by(Role::Developer),
+    post(api!("/pipelines/{name}/activate"), "let it run").by(Role::Developer),
+    post(api!("/pipelines/{name}/pause"), "start no further execution").by(Role::Operator),
+    post(api!("/pipelines/{name}/resume"), "go on").by(Role::Operator),
+    post(api!("/pipelines/{name}/execute"), "start an execution").by(Role::Operator),
+    post(api!("/pipelines/{name}/backfill"), "one execution per missed tick")
+        .by(Role::Operator)
+        .later("backfill"),
     get(api!("/pipelines/{name}/revisions"), "its definitions, oldest first"),
     get(api!("/pipelines/{name}/bookmarks"), "how far its steps have come"),
-    put(api!("/pipelines/{name}/bookmarks/{step}"), "set a step's bookmark"),
-    delete(api!("/pipelines/{name}/bookmarks/{step}"), "clear it, so that the step begins anew"),
+    put(api!("/pipelines/{name}/bookmarks/{step}"), "set a step's bookmark").by(Role::Operator),
+    delete(api!("/pipelines/{name}/bookmarks/{step}"), "clear it, so that the step begins anew")
+        .by(Role::Operator),
     get(api!("/plugins"), "plugins by name").query(PAGE),
     post(api!("/plugins"), "register and enable a plugin; dry_run only checks").query(&["dry_run"]),
     get(api!("/plugins/{name}"), "one plugin, now or as it was").query(AT),
@@ -126,21 +145,25 @@ pub const ROUTES: &[Route] = &[
     post(api!("/plugins/{name}/enable"), "let it run"),
     post(api!("/plugins/{name}/disable"), "start it no more"),
     get(api!("/plugins/{name}/status"), "its health and counts"),
-    post(api!("/plugins/{name}/execute"), "run it alone and wait for its result").patient(),
+    post(api!("/plugins/{name}/execute"), "run it alone and wait for its result")
+        .by(Role::Operator)
+        .patient(),
     get(api!("/events"), "events in the order of the store").query(EVENTS),
     get(api!("/events/export"), "the log as lines that can be verified without the node")
         .query(&["aggregate_id", "after"])
         .patient(),
-    post(api!("/events"), "append an event of your own").later("external events"),
+    post(api!("/events"), "append an event of your own").by(Role::Operator).later("external events"),
     get(api!("/events/stream"), "events as they happen (SSE)").query(STREAM),
     get(api!("/subscriptions"), "what reacts to events, and how far it has come"),
     get(api!("/subscriptions/{name}/parked"), "events it could not handle")
         .query(&["after", "cursor", "limit"]),
-    post(api!("/subscriptions/{name}/replay"), "handle parked events again").query(&["position"]),
+    post(api!("/subscriptions/{name}/replay"), "handle parked events again")
+        .by(Role::Operator)
+        .query(&["position"]),
     get(api!("/ws/pipelines/{name}/status"), "a pipeline live (WebSocket)").later("WebSocket status"),
     get(api!("/status"), "the node, its dependencies and headline figures"),
-    post(api!("/commands"), "any command"),
-    post(api!("/queries"), "any query").reads(),
+    post(api!("/commands"), "any command").by(Role::Operator),
+    post(api!("/queries"), "any query").by(Role::Viewer).reads(),
     get(api!("/audit"), "who asked for what, and what was refused").query(AUDIT),
     get(api!("/projections"), "the read models, and how far they have come"),
     get(api!("/projections/{name}/parked"), "events it could not take in").query(&[
@@ -149,21 +172,22 @@ pub const ROUTES: &[Route] = &[
         "limit",
         "min_position",
     ]),
-    post(api!("/projections/{name}/rebuild"), "build one anew beside the live one"),
+    post(api!("/projections/{name}/rebuild"), "build one anew beside the live one").by(Role::Operator),
     get(api!("/inspect/actors"), "the actors as a tree"),
     get(api!("/inspect/actors/top"), "the busiest actors").query(&["by", "limit"]),
     get(api!("/inspect/aggregates/{stream}"), "one aggregate's actor"),
     get(api!("/inspect/quarantine"), "what is quarantined, and why"),
-    post(api!("/inspect/quarantine/{stream}/release"), "release it"),
+    post(api!("/inspect/quarantine/{stream}/release"), "release it").by(Role::Operator),
     get(api!("/inspect/shards"), "who owns which shard"),
     get(api!("/inspect/cluster"), "the nodes of the cluster, as this one sees them"),
     get(api!("/integrity"), "how the log is sealed: checkpoint, keys, what the trust rests on"),
     get(api!("/integrity/proof"), "that an event is in the log, or that the log only grew").query(PROOF),
-    post(api!("/integrity/verify"), "verify the store; one at a time").patient().reads(),
+    post(api!("/integrity/verify"), "verify the store; one at a time").by(Role::Operator).patient().reads(),
     get(api!("/integrity/verify"), "how far the latest verification has come, or its verdict"),
-    get(api!("/tokens"), "API tokens").later("access control"),
-    post(api!("/tokens"), "create a token").later("access control"),
-    delete(api!("/tokens"), "revoke a token").later("access control"),
+    get(api!("/tokens"), "API tokens").query(&["limit", "cursor"]).by(Role::Admin),
+    post(api!("/tokens"), "create a token, which is shown once"),
+    delete(api!("/tokens"), "revoke a token by its id").query(&["id"]),
+    delete(api!("/tokens/{id}"), "revoke a token"),
     get("/openapi.json", "this table for machines").later("the OpenAPI document"),
     get("/", "the operator's console").later("the operator console"),
 ];

@@ -26,6 +26,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+mod access;
 mod stream;
 
 use super::service::Gateway;
@@ -147,7 +148,7 @@ impl World {
         };
         let node = Node::start("n1", ports).await.unwrap();
         let shutdown = CancellationToken::new();
-        let gateway = Gateway::new(node.api(), DEADLINE, shutdown.clone());
+        let gateway = Gateway::new(node.api(), super::service::tests::anybody(), DEADLINE, shutdown.clone());
         let world = Self { gateway, node, shutdown };
         assert_eq!(world.post("/plugins", tap("tap")).await.status, 201);
         world

@@ -44,6 +44,7 @@ mod secrets;
 mod session;
 mod snapshots;
 mod subscriptions;
+mod tokens;
 mod value;
 mod writer;
 

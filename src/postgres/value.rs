@@ -1,6 +1,7 @@
 //! Values as PostgreSQL keeps them, converted by hand in both directions. No statements.
 
 use bytes::Bytes;
+use flexcore_actors::domain::access::Role;
 use flexcore_actors::domain::ids::{Name, StreamId};
 use flexcore_actors::domain::secret::SecretName;
 use flexcore_actors::ports::batch::whole_micros;
@@ -66,6 +67,11 @@ pub(super) fn secret_name(row: &Row, column: &str) -> Result<SecretName, Error> 
     row.try_get::<_, Raw<SecretName>>(column).map(|raw| raw.0)
 }
 
+/// Reads the name of a role.
+pub(super) fn role(row: &Row, column: &str) -> Result<Role, Error> {
+    row.try_get::<_, Raw<Role>>(column).map(|raw| raw.0)
+}
+
 /// Reads SHA-256 digests that were joined.
 pub(super) fn digests(row: &Row, column: &str) -> Result<Vec<[u8; 32]>, Error> {
     row.try_get::<_, Raw<Vec<[u8; 32]>>>(column).map(|raw| raw.0)
@@ -125,6 +131,14 @@ impl FromSql<'_> for Raw<Name> {
 }
 
 impl FromSql<'_> for Raw<SecretName> {
+    fn from_sql(ty: &Type, raw: &[u8]) -> Converted<Self> {
+        Ok(Self(<&str>::from_sql(ty, raw)?.parse()?))
+    }
+
+    accepts!(TEXT);
+}
+
+impl FromSql<'_> for Raw<Role> {
     fn from_sql(ty: &Type, raw: &[u8]) -> Converted<Self> {
         Ok(Self(<&str>::from_sql(ty, raw)?.parse()?))
     }

@@ -24,6 +24,7 @@ use self::writer::Writer;
 use crate::schema::{self, Migration};
 
 mod append;
+mod beside;
 mod cluster;
 mod error;
 mod import;
@@ -35,11 +36,12 @@ mod reads;
 mod secrets;
 mod snapshots;
 mod subscriptions;
+mod tokens;
 mod value;
 mod writer;
 
+pub use self::beside::SqliteBeside;
 pub use self::read_models::SqliteReadModels;
-pub use self::secrets::SqliteSecrets;
 
 const OPEN: &str = "open the store's file";
 

@@ -1,7 +1,4 @@
-//! Secrets in the store's file, as they were encrypted. They are few and seldom change: each change has a connection of
-//! its own, so that a command of the command line can make it beside a running node. Nothing here knows a key.
-
-use std::path::{Path, PathBuf};
+//! Secrets in the store's file, as they were encrypted. Nothing here knows a key.
 
 use flexcore_actors::domain::secret::SecretName;
 use flexcore_actors::ports::event_store::StoreError;
@@ -10,48 +7,12 @@ use flexcore_actors::ports::{BoxFuture, SecretStore, batch};
 use rusqlite::types::Type;
 use rusqlite::{Connection, Error, Params, Result, Row, params};
 
-use super::readers::Readers;
-use super::{error, migrate, open_readable, open_writable, value};
-use crate::schema;
-
-/// The secrets of a SQLite file.
-pub struct SqliteSecrets {
-    path: PathBuf,
-    readers: Readers,
-}
+use super::beside::SqliteBeside;
+use super::value;
 
 const COLUMNS: &str = "select name, key_id, nonce, ciphertext, set_at from secret";
 
-impl SqliteSecrets {
-    /// Those of a store's file; a node may be running on it. Blocks.
-    ///
-    /// # Errors
-    /// When the file is not there or cannot be read, or its schema is not that of this version.
-    pub fn open(path: impl AsRef<Path>) -> std::result::Result<Self, StoreError> {
-        const OPERATION: &str = "open the store's file";
-        let path = path.as_ref();
-        let connection = open_readable(path).map_err(|e| error::not_stored(OPERATION, e))?;
-        schema::check_current(&migrate::status(&connection)?)
-            .map_err(|unfit| StoreError::Failed { operation: OPERATION, source: Box::new(unfit) })?;
-        Ok(Self { path: path.to_owned(), readers: Readers::new(path) })
-    }
-
-    async fn write(
-        &self,
-        operation: &'static str,
-        sql: &'static str,
-        values: impl Params + Send + 'static,
-    ) -> std::result::Result<bool, StoreError> {
-        let path = self.path.clone();
-        let write = move || Ok(open_writable(&path)?.execute(sql, values)? > 0);
-        match tokio::task::spawn_blocking(write).await {
-            Ok(done) => done.map_err(|e| error::at_commit(operation, e)),
-            Err(_) => Err(error::gone(operation, "store's writer of secrets")),
-        }
-    }
-}
-
-impl SecretStore for SqliteSecrets {
+impl SecretStore for SqliteBeside {
     fn load<'a>(
         &'a self,
         names: &'a [SecretName],

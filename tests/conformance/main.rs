@@ -11,3 +11,4 @@ mod secrets;
 mod snapshots;
 mod sqlite;
 mod tamper;
+mod tokens;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use flexcore::sqlite::SqliteSecrets;
+use flexcore::sqlite::SqliteBeside;
 use flexcore_actors::ports::{BoxFuture, SecretStore};
 use flexcore_actors::testkit::MemorySecrets;
 use flexcore_actors::testkit::conformance::{Fixture, SecretFixture};
@@ -53,13 +53,13 @@ impl SecretFixture for crate::postgres::Postgres {
 }
 
 /// Beside a store that has the same file open.
-struct Sqlite(crate::sqlite::Sqlite, Arc<SqliteSecrets>);
+struct Sqlite(crate::sqlite::Sqlite, Arc<SqliteBeside>);
 
 impl SecretFixture for Sqlite {
     fn open() -> BoxFuture<'static, Self> {
         Box::pin(async {
             let store: crate::sqlite::Sqlite = Fixture::open().await;
-            let secrets = SqliteSecrets::open(store.store.path()).expect("open the store's file");
+            let secrets = SqliteBeside::open(store.store.path()).expect("open the store's file");
             Self(store, Arc::new(secrets))
         })
     }

@@ -2,6 +2,7 @@
 //!
 //! **Boundary:** no clock, no randomness, no async, no I/O. What depends on time gets it as an argument.
 
+pub mod access;
 pub mod aggregate;
 pub mod audit;
 pub mod codec;

@@ -1,4 +1,4 @@
-//! What is needed from the outside, as traits: the event store with the tree over it, snapshots, the read models, secrets,
+//! What is needed from the outside, as traits: the event store with the tree over it, snapshots, the read models, secrets, tokens,
 //! the plugin host, the log of programs, who signs checkpoints and where copies of them go, time and ids.
 //! Adapters live outside; nothing here names one.
 
@@ -17,6 +17,7 @@ pub mod registry;
 pub mod secret_store;
 pub mod snapshot_store;
 pub mod subscription_store;
+pub mod token_store;
 
 pub use checkpoints::{OutsideCheckpoints, Signer};
 pub use clock::{Clock, IdSource, Uptime};
@@ -30,6 +31,7 @@ pub use read_models::ReadModels;
 pub use secret_store::SecretStore;
 pub use snapshot_store::SnapshotStore;
 pub use subscription_store::SubscriptionStore;
+pub use token_store::TokenStore;
 
 /// What an asynchronous call of a port returns; boxed, so that ports can be trait objects.
 pub type BoxFuture<'a, T> = futures::future::BoxFuture<'a, T>;

@@ -14,6 +14,7 @@ mod network;
 mod secrets;
 mod snapshots;
 mod subscriptions;
+mod tokens;
 
 pub use clock::{ManualClock, RunningTime};
 pub use integrity::{MemoryCheckpoints, MemoryIntegrity, TestSigner, integrity_ports, seal_log};
@@ -23,3 +24,4 @@ pub use network::{MemoryNetwork, NetworkEnd};
 pub use secrets::MemorySecrets;
 pub use snapshots::MemorySnapshots;
 pub use subscriptions::MemorySubscriptions;
+pub use tokens::MemoryTokens;

@@ -199,11 +199,17 @@ async fn a_client_that_never_reads_gives_its_place_back() {
         large["name"] = json!(format!("large-{n}"));
         assert_eq!(world.post("/pipelines", large.clone()).await.status, 201);
     }
-    let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let listener = bind("127.0.0.1:0".parse().unwrap(), false).await.unwrap();
     let address = listener.local_addr().unwrap();
     let config =
         Config { max_connections: 1, write_timeout: Duration::from_millis(300), ..Config::default() };
-    let serving = tokio::spawn(serve(listener, world.node.api(), world.shutdown.clone(), config));
+    let serving = tokio::spawn(serve(
+        listener,
+        world.node.api(),
+        crate::http::service::tests::anybody(),
+        world.shutdown.clone(),
+        config,
+    ));
 
     let deaf = TcpSocket::new_v4().unwrap();
     deaf.set_recv_buffer_size(4 << 10).unwrap();

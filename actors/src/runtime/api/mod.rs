@@ -21,6 +21,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::domain::access::Role;
 use crate::domain::ids::{
     Category, CommandId, CorrelationId, ExecutionId, Name, Position, StreamId, Version,
 };
@@ -102,6 +103,32 @@ command_kinds!(
 );
 
 impl CommandKind {
+    /// Who may give it.
+    #[must_use]
+    pub const fn needs(self) -> Role {
+        match self {
+            Self::StartPipeline
+            | Self::PausePipeline
+            | Self::ResumePipeline
+            | Self::CancelExecution
+            | Self::PauseExecution
+            | Self::ResumeExecution
+            | Self::RetryExecution
+            | Self::ReleasePlugin
+            | Self::ExecutePlugin
+            | Self::SetBookmark
+            | Self::ClearBookmark => Role::Operator,
+            Self::CreatePipeline | Self::RevisePipeline | Self::ActivatePipeline | Self::ArchivePipeline => {
+                Role::Developer
+            }
+            Self::RegisterPlugin
+            | Self::RevisePlugin
+            | Self::EnablePlugin
+            | Self::DisablePlugin
+            | Self::RetirePlugin => Role::Admin,
+        }
+    }
+
     /// What kind of aggregate it is for.
     #[must_use]
     pub const fn category(self) -> Category {

@@ -1,5 +1,5 @@
 //! The promises of [`EventStore`], one function each, run against every adapter by [`event_store_conformance!`], and
-//! those of snapshots, of subscriptions, of secrets, and of the store of tiles and checkpoints.
+//! those of snapshots, of subscriptions, of secrets, of tokens, and of the store of tiles and checkpoints.
 //! Nothing here knows an adapter: what only one of them can do is tested beside it.
 //!
 //! [`event_store_conformance!`]: crate::event_store_conformance
@@ -20,6 +20,7 @@ mod reading;
 mod secrets;
 mod snapshots;
 mod subscriptions;
+mod tokens;
 
 pub use appending::*;
 pub use cluster::*;
@@ -33,6 +34,7 @@ pub use reading::*;
 pub use secrets::*;
 pub use snapshots::*;
 pub use subscriptions::*;
+pub use tokens::*;
 
 /// An event store and who may write to it.
 pub trait Store: EventStore + ClusterStore {}
