@@ -133,8 +133,8 @@ pub const LAWS: [Law; 7] = [
     },
     Law {
         what: "hints heard of a join",
-        says: "256 + 4 n",
-        law: |n| SHARDS + 4.0 * n,
+        says: "n (256 / (n + 1) + 3)",
+        law: |n| n * (SHARDS / (n + 1.0) + 3.0),
         seen: |m| m.joined.heard as f64,
         within: 2.0,
     },
