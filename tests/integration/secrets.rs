@@ -247,6 +247,40 @@ async fn a_secret_in_postgresql_reaches_its_program_and_nothing_else() {
     a_secret_reaches_its_program_and_nothing_else(Vault::postgres().await).await;
 }
 
+/// Who changed which secret is in the audit log of a running node, by name alone, and the log is whole with it.
+async fn changes_are_in_the_audit_log(vault: Vault) {
+    vault.secrets(&["set", "TOKEN"], TOKEN).await.expect(0);
+    vault.secrets(&["rotate"], "").await.expect(0);
+    vault.secrets(&["delete", "TOKEN"], "").await.expect(0);
+    vault.secrets(&["delete", "TOKEN"], "").await.expect(3);
+    let told = wait_for("the audit log tells of them", DEADLINE, async || {
+        let audit = vault.world.client.get(&format!("{API}/audit")).await.expect(200).json;
+        let own = |row: &&Value| text(&row["action"]).starts_with("secrets ");
+        let told: Vec<Value> = items(&audit).iter().filter(own).cloned().collect();
+        if told.len() == 3 { Ok(told) } else { Err(audit) }
+    })
+    .await;
+    let actions: Vec<String> = told.iter().map(|row| text(&row["action"])).collect();
+    assert_eq!(actions, ["secrets delete TOKEN", "secrets rotate", "secrets set TOKEN"], "newest first");
+    for row in &told {
+        let actor = text(&row["actor"]);
+        let (user, host) = actor.split_once('@').unwrap();
+        assert!(!user.is_empty() && host == text(&row["address"]), "{row:#}");
+        assert_eq!(row["outcome"], "accepted");
+    }
+    vault.world.cli(&["verify"]).await.expect(0);
+}
+
+#[tokio::test]
+async fn changes_in_the_embedded_store_are_in_the_audit_log() {
+    changes_are_in_the_audit_log(Vault::embedded().await).await;
+}
+
+#[tokio::test]
+async fn changes_in_postgresql_are_in_the_audit_log() {
+    changes_are_in_the_audit_log(Vault::postgres().await).await;
+}
+
 /// Whatever is wrong is named with its cure, and needs no restart of the node.
 #[tokio::test]
 async fn what_is_missing_or_not_granted_is_named_with_its_cure() {
