@@ -355,3 +355,28 @@ async fn keys_and_values_are_replaced_beside_a_running_node() {
     let got = &ended["steps"][0]["attempts"][0]["result"]["got"];
     assert_eq!(text(got), sha256("${secret.PASSWORD}"), "{ended:#}");
 }
+
+/// A granted secret that is not there yet is said when the plugin is registered, and refuses nothing.
+#[tokio::test]
+async fn a_granted_secret_that_is_not_there_is_said_at_once() {
+    let vault = Vault::embedded().await;
+    let manifest = |name: &str| {
+        json!({
+            "kind": "Plugin", "name": name, "version": "1", "type": "processor", "protocol": "command",
+            "command": ["/bin/true"], "capabilities": {"secrets": ["PASSWORD", "TOKEN"]},
+        })
+    };
+    vault.secrets(&["set", "TOKEN"], TOKEN).await.expect(0);
+    let registered = vault.world.post("/plugins", &manifest("a")).await.expect(201).json;
+    let why = "the secret PASSWORD does not exist yet: set it with: flexcore secrets set PASSWORD";
+    assert_eq!(registered["warnings"], json!([{"field": "capabilities.secrets[0]", "message": why}]));
+    vault.world.file("b.yaml", &manifest("b").to_string());
+    let applied = vault.world.cli(&["apply", "-f", "b.yaml"]).await.expect(0);
+    applied.prints("created").says("warning: b.yaml").says(why);
+    vault.secrets(&["set", "PASSWORD"], PASSWORD).await.expect(0);
+    let again = vault.world.cli(&["apply", "-f", "b.yaml"]).await.expect(0);
+    again.prints("unchanged");
+    assert!(!again.err.contains("warning"), "{}", again.err);
+    let fresh = vault.world.post("/plugins", &manifest("c")).await.expect(201).json;
+    assert_eq!(fresh.get("warnings"), None);
+}
