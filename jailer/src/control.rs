@@ -1,8 +1,9 @@
 //! The launcher's end of the control socket. It moves messages; what they mean is decided in `supervise`.
 
-use crate::limits::{DESCRIPTORS, POLICY_WAIT};
+use crate::BUILD;
+use crate::limits::{BUILD_CHARS, DESCRIPTORS, POLICY_WAIT};
 use crate::protocol::frames::{FrameError, Frames, SendError, receive, send_now};
-use crate::protocol::{Order, Policy, Report};
+use crate::protocol::{AnyOrder, AnyPolicy, Order, Policy, Report};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -17,6 +18,8 @@ pub(crate) enum ControlError {
     Silent,
     #[error("unexpected order: the first must be start, and only the first")]
     OutOfOrder,
+    #[error("this launcher is of build {BUILD}, and was asked by {asked}")]
+    OtherBuild { asked: String },
     #[error("{received} descriptors came with the policy, which needs {expected}")]
     Descriptors { received: usize, expected: usize },
     #[error(transparent)]
@@ -43,8 +46,15 @@ impl Control {
     pub(crate) fn policy(&mut self) -> Result<(Policy, Vec<OwnedFd>), ControlError> {
         let deadline = Instant::now() + POLICY_WAIT;
         loop {
-            match self.next()? {
+            let order = match self.next() {
+                Err(ControlError::Frame(FrameError::Decode)) => return Err(self.misunderstood()),
+                order => order?,
+            };
+            match order {
                 Some(Order::Start(policy)) => {
+                    if policy.build != BUILD {
+                        return Err(other_build(&policy.build));
+                    }
                     let expected = DESCRIPTORS - usize::from(!policy.stdin);
                     let descriptors = std::mem::take(&mut self.descriptors);
                     let received = descriptors.len();
@@ -62,6 +72,14 @@ impl Control {
                     wait(&mut [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)], Some(left))?;
                 }
             }
+        }
+    }
+
+    /// Why the first message is not understood: whose it is, if it says so.
+    fn misunderstood(&self) -> ControlError {
+        match self.frames.peek() {
+            Some(AnyOrder::Start(AnyPolicy { build })) if build != BUILD => other_build(&build),
+            _ => FrameError::Decode.into(),
         }
     }
 
@@ -88,6 +106,15 @@ impl Control {
     pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
+}
+
+fn other_build(build: &str) -> ControlError {
+    let asked = if build.is_empty() {
+        "an earlier one".to_owned()
+    } else {
+        format!("build {}", build.chars().take(BUILD_CHARS).collect::<String>())
+    };
+    ControlError::OtherBuild { asked }
 }
 
 /// `poll(2)`, restarted by the caller's loop after a signal; `None` waits without end. Rounded up to whole milliseconds,

@@ -42,6 +42,10 @@ use std::process::ExitCode;
 /// The name under which the launcher is started; the `flexcore` binary answers to it too, through `argv[0]`.
 pub const PROGRAM_NAME: &str = "flexcore-jailer";
 
+/// Which build this is: the version, and a hash of the launcher's sources. Daemon and launcher must be of the same, for what one
+/// asks the other must mean and enforce.
+pub const BUILD: &str = concat!(env!("CARGO_PKG_VERSION"), "+", env!("FLEXCORE_JAILER_SOURCES"));
+
 /// With this argument the launcher ends at once and well: the program that a probe of the sandbox starts.
 pub const PROBE: &str = "--probe";
 

@@ -16,6 +16,9 @@ pub const DESCRIPTORS: usize = 3;
 /// Most descriptors beside one message of either side: the kernel's own bound.
 pub const ATTACHED: usize = 253;
 
+/// Characters of another build's name that are told.
+pub const BUILD_CHARS: usize = 64;
+
 /// How long the launcher waits for its policy before it gives up: the daemon sends it at once or never.
 pub const POLICY_WAIT: Duration = Duration::from_secs(10);
 

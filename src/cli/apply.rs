@@ -14,7 +14,7 @@ use super::failure::Failure;
 use super::files::{Definition, read_definitions};
 use super::human::{field, printable};
 use super::output::{Terminal, tone_of};
-use super::refusal::FieldError;
+use super::refusal::{FieldError, field_errors};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
@@ -61,7 +61,10 @@ impl Item {
 /// Every problem of every document with its place, before anything is done; or what the node refuses later.
 pub async fn apply(client: &Client, terminal: &mut Terminal, args: ApplyArgs) -> Result<(), Failure> {
     let items = read_items(&args)?;
-    let actions = check_all(client, &items).await?;
+    let (actions, warnings) = check_all(client, &items).await?;
+    for warning in warnings {
+        terminal.note(&format!("warning: {warning}"));
+    }
     for (item, action) in items.iter().zip(&actions) {
         if args.dry_run {
             show(terminal, item, &would(action))?;
@@ -119,15 +122,18 @@ fn identify(definition: &Definition) -> Result<(Kind, String), String> {
     Ok((kind, name.to_owned()))
 }
 
-/// What the node would do with each item; nothing is done unless all are valid.
-async fn check_all(client: &Client, items: &[Item]) -> Result<Vec<String>, Failure> {
-    let mut actions = Vec::new();
+/// What the node would do with each item, and what it warns of; nothing is done unless all are valid.
+async fn check_all(client: &Client, items: &[Item]) -> Result<(Vec<String>, Vec<String>), Failure> {
+    let (mut actions, mut warnings) = (Vec::new(), Vec::new());
     let mut problems = Vec::new();
     let mut new_plugins = HashSet::new();
     for item in items {
         let path = format!("{}?dry_run=true", item.kind.path());
         let action = match client.send(Method::POST, &path, Some(item.value())).await {
-            Ok(answer) => field(&answer, "/action"),
+            Ok(answer) => {
+                warnings.extend(located(&item.definition, field_errors(&answer["warnings"])));
+                field(&answer, "/action")
+            }
             Err(ClientError::Refused(refusal)) if refusal.status == 422 && !refusal.errors.is_empty() => {
                 let new = refusal.errors.into_iter().filter(|error| !names_new(item, error, &new_plugins));
                 let wrong = located(&item.definition, new.collect());
@@ -142,7 +148,7 @@ async fn check_all(client: &Client, items: &[Item]) -> Result<Vec<String>, Failu
         }
         actions.push(action);
     }
-    if problems.is_empty() { Ok(actions) } else { Err(invalid(problems)) }
+    if problems.is_empty() { Ok((actions, warnings)) } else { Err(invalid(problems)) }
 }
 
 /// Whether the problem is only that a plugin is not there yet, which these very files create.

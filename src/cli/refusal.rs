@@ -1,6 +1,7 @@
 //! What a node says when it refuses, and how a command ends on it. Never in here: sending requests.
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::failure::{Exit, Failure};
 
@@ -32,6 +33,11 @@ pub struct FieldError {
     pub field: String,
     /// What is wrong with it.
     pub message: String,
+}
+
+/// Fields that an answer tells of; none when it tells of none.
+pub fn field_errors(list: &Value) -> Vec<FieldError> {
+    Vec::deserialize(list).unwrap_or_default()
 }
 
 /// The exit code that tells a script what an HTTP status means.

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use crate::compose;
+use crate::compose::audit::Recorder;
 use crate::config::Config;
 use crate::secrets::{KeyError, KeyPlace, Listed, Vault, VaultError, generate};
 
@@ -37,7 +38,9 @@ pub async fn secrets(terminal: &mut Terminal, args: SecretsArgs) -> Result<(), F
                 None => piped(&mut io::stdin())?,
             };
             let value = SecretValue::new(value).map_err(|unfit| Failure::usage(unfit.to_string()))?;
-            open(&config, true).await?.set(&name, &value, Timestamp::now()).await.map_err(|e| failure(&e))?;
+            let (vault, audit) = (open(&config, true).await?, recorder(&config).await?);
+            vault.set(&name, &value, Timestamp::now()).await.map_err(|e| failure(&e))?;
+            recorded(&audit, format!("secrets set {name}")).await?;
             terminal
                 .note(&format!("the secret {name} is set: executions that start from now on are given it"));
             Ok(())
@@ -48,13 +51,17 @@ pub async fn secrets(terminal: &mut Terminal, args: SecretsArgs) -> Result<(), F
         }
         SecretsCommand::Delete { name } => {
             let name = named(&name)?;
-            open(&config, false).await?.delete(&name).await.map_err(|e| failure(&e))?;
+            let (vault, audit) = (open(&config, false).await?, recorder(&config).await?);
+            vault.delete(&name).await.map_err(|e| failure(&e))?;
+            recorded(&audit, format!("secrets delete {name}")).await?;
             terminal.note(&format!("the secret {name} is deleted"));
             Ok(())
         }
         SecretsCommand::Keygen { file } => keygen(terminal, &config, file.as_deref()),
         SecretsCommand::Rotate => {
-            let rotated = open(&config, false).await?.rotate().await.map_err(|e| failure(&e))?;
+            let (vault, audit) = (open(&config, false).await?, recorder(&config).await?);
+            let rotated = vault.rotate().await.map_err(|e| failure(&e))?;
+            recorded(&audit, "secrets rotate".to_owned()).await?;
             terminal.note(&rotation(rotated.secrets, &rotated.key));
             if config.secrets_key.is_some() {
                 terminal.note("take the old key out of secrets.key (FLEXCORE_SECRETS_KEY), for each node");
@@ -75,6 +82,20 @@ fn named(name: &str) -> Result<SecretName, Failure> {
 
 async fn open(config: &Config, make: bool) -> Result<Vault, Failure> {
     compose::secrets::open(config, make).await.map_err(|error| refused(&error))
+}
+
+/// Before anything is done: what could not be recorded is not done.
+async fn recorder(config: &Config) -> Result<Recorder, Failure> {
+    Recorder::open(config).await.map_err(|error| refused(&error))
+}
+
+async fn recorded(audit: &Recorder, action: String) -> Result<(), Failure> {
+    let not = |error: StoreError| {
+        let exit = if error.retryable() { Exit::Unavailable } else { Exit::Failed };
+        Failure::new(exit, format!("it is done, but not recorded in the audit log: {}", chain(&error)))
+            .hint("do it again, to have it recorded")
+    };
+    audit.record(action).await.map_err(not)
 }
 
 fn from(path: &Path) -> Result<Vec<u8>, Failure> {

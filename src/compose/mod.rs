@@ -2,6 +2,7 @@
 
 pub mod archiving;
 pub mod at_rest;
+pub mod audit;
 mod cluster;
 mod home;
 pub(crate) mod integrity;

@@ -44,6 +44,12 @@ impl Secrets for FromVault {
             self.0.reveal(names).await.map_err(|error| format!("{:#}", anyhow::Error::new(error)))
         })
     }
+
+    fn missing<'a>(&'a self, names: &'a [SecretName]) -> BoxFuture<'a, Result<Vec<SecretName>, String>> {
+        Box::pin(async {
+            self.0.missing(names).await.map_err(|error| format!("{:#}", anyhow::Error::new(error)))
+        })
+    }
 }
 
 /// Opens the vault of the store that a configuration names, to change it.

@@ -359,6 +359,7 @@ mod tests {
             position: flexcore_actors::domain::ids::Position(2),
             events_generated: events,
             execution_id: None,
+            warnings: flexcore_actors::domain::problem::Problems::default(),
         };
         let audited = |events| {
             let (call, _) = call("POST", "/api/v1/flexcore/commands", &[]);

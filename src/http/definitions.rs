@@ -174,7 +174,7 @@ async fn check(kind: &'static str, ctx: &Ctx, mut definition: Value) -> Answer {
     if let Some(fields) = definition.as_object_mut() {
         fields.entry("kind").or_insert_with(|| kind.into());
     }
-    json(StatusCode::OK, &json!({"action": ctx.api.check(&definition).await?}))
+    json(StatusCode::OK, &ctx.api.check(&definition).await?)
 }
 
 fn is_of_kind(kind: &'static str, definition: &Value) -> Result<(), Problem> {

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use flexcore_actors::domain::ids::{ExecutionId, Name, Version};
+use flexcore_actors::domain::problem::Problems;
 use flexcore_actors::domain::projection::View;
 use flexcore_actors::runtime::api::{Accepted, Api, ApiError, Command, CommandKind};
 use flexcore_actors::runtime::views::{ExecutionView, NodeStatus, Page, PipelineView, PluginView};
@@ -148,7 +149,8 @@ where
     match view {
         Ok(view) => {
             let version = view.version();
-            let body = Changed { view, events_generated: accepted.events_generated };
+            let Accepted { events_generated, warnings, .. } = accepted;
+            let body = Changed { view, events_generated: *events_generated, warnings };
             json(status, &body).map(|response| with_etag(response, version))
         }
         Err(error) => {
@@ -194,10 +196,12 @@ fn with_etag(response: Response, version: Version) -> Response {
 }
 
 #[derive(Serialize)]
-struct Changed<T> {
+struct Changed<'a, T> {
     #[serde(flatten)]
     view: T,
     events_generated: u32,
+    #[serde(skip_serializing_if = "Problems::is_empty")]
+    warnings: &'a Problems,
 }
 
 #[cfg(test)]
@@ -217,6 +221,7 @@ mod tests {
             position: Position(8),
             events_generated: 0,
             execution_id: None,
+            warnings: Problems::default(),
         };
         let (parts, body) = changed(StatusCode::OK, &accepted, view).unwrap().into_parts();
         assert_eq!(parts.status, StatusCode::OK);

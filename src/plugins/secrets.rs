@@ -31,6 +31,9 @@ pub trait Secrets: Send + Sync + 'static {
         &'a self,
         names: &'a [SecretName],
     ) -> BoxFuture<'a, Result<BTreeMap<SecretName, SecretValue>, String>>;
+
+    /// Those of the names that no secret has now, without a look at any value. The error is why that cannot be said.
+    fn missing<'a>(&'a self, names: &'a [SecretName]) -> BoxFuture<'a, Result<Vec<SecretName>, String>>;
 }
 
 /// The secrets of one program, by name.

@@ -1,6 +1,7 @@
 //! Why a program did not start, in words for the person who can change it. No content of arguments or environment.
 
 use super::limits::START_WAIT;
+use flexcore_jailer::BUILD;
 use flexcore_jailer::protocol::frames::FrameError;
 use flexcore_jailer::protocol::{PolicyError, StartFailure};
 use nix::errno::Errno;
@@ -27,6 +28,18 @@ pub enum LaunchError {
         /// The system's answer.
         source: io::Error,
     },
+    /// The launcher does not understand what it is asked.
+    #[error(
+        "the launcher {} does not belong to this flexcore of build {BUILD}: {said}; install the flexcore-jailer of the same \
+         build there, or remove that file, and flexcore acts as its own launcher after a restart",
+        path.display()
+    )]
+    OtherBuild {
+        /// Its path.
+        path: PathBuf,
+        /// What it says.
+        said: String,
+    },
     /// The launcher refused or could not execute the program; the message names the program and the cure.
     #[error("{}", .0.message)]
     Refused(StartFailure),
@@ -52,7 +65,7 @@ impl LaunchError {
             Self::Lost | Self::TimedOut => true,
             Self::Launcher { source, .. } => source.raw_os_error().is_some_and(is_transient),
             Self::Refused(failure) => is_transient(failure.errno),
-            Self::Invalid(_) | Self::Message(_) | Self::Incomplete(_) => false,
+            Self::OtherBuild { .. } | Self::Invalid(_) | Self::Message(_) | Self::Incomplete(_) => false,
         }
     }
 }

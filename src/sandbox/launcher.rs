@@ -5,11 +5,11 @@ use super::error::LaunchError;
 use super::limits::{OVERDUE_WAIT, START_WAIT};
 use super::running::{self, Control, Reports, Running};
 use super::spare::{Process, Spare};
-use flexcore_jailer::PROGRAM_NAME;
 use flexcore_jailer::cgroup::CgroupSpec;
 use flexcore_jailer::protocol::frames::{encode, send_with_descriptors};
 pub use flexcore_jailer::protocol::{Connection, Isolation, PlacedFile, Shown};
-use flexcore_jailer::protocol::{Limits, Order, Policy, Report};
+use flexcore_jailer::protocol::{Limits, Order, Policy, Report, Stage};
+use flexcore_jailer::{BUILD, PROGRAM_NAME};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -220,6 +220,11 @@ impl Launcher {
                 return Ok(Running::new(pid, control, reports, jailer, started, cgroup));
             }
             // It has removed what it made, or does so before it exits.
+            // What this side has checked is a policy; a launcher that says it is none is of another build.
+            Ok(Some(Report::StartFailed(failure))) if failure.stage == Stage::Policy => {
+                let (path, said) = (self.jailer.to_path_buf(), failure.message);
+                return Err(LaunchError::OtherBuild { path, said });
+            }
             Ok(Some(Report::StartFailed(failure))) => return Err(LaunchError::Refused(failure)),
             Ok(Some(Report::Ended(_)) | None) => LaunchError::Lost,
             Err(_) => LaunchError::TimedOut,
@@ -247,6 +252,7 @@ impl Launcher {
             name: Uuid::now_v7().simple().to_string(),
         });
         let policy = Policy {
+            build: BUILD.to_owned(),
             argv,
             env,
             workdir,

@@ -1,11 +1,13 @@
 //! The daemon's side against the real launcher. What the launcher does to a program is tested in its own crate.
 
 use super::{Ended, LaunchError, Launcher, Program, ProgramLimits, Running, Status};
-use flexcore_jailer::protocol::Stage;
+use flexcore_jailer::protocol::frames::encode;
+use flexcore_jailer::protocol::{Report, Stage, StartFailure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use std::fs::{File, TryLockError, read_to_string};
+use std::fs::{File, Permissions, TryLockError, read_to_string};
 use std::io::{BufRead, BufReader, PipeReader, Read, pipe};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -280,6 +282,24 @@ async fn failed_starts_name_what_failed() {
     let (program, _output) = test.program(&["/bin/true"]);
     let error = launcher("/bin/true").start(program).await.unwrap_err();
     assert!(matches!(error, LaunchError::Lost) && error.is_transient());
+}
+
+#[tokio::test]
+async fn a_launcher_of_another_build_is_named_with_the_cure() {
+    let (test, folder) = (Test::new(), tempfile::tempdir().unwrap());
+    let (stale, answer) = (folder.path().join("flexcore-jailer"), folder.path().join("answer"));
+    let message = "this launcher is of build 0.0.9+0123abcd, and was asked by build x".to_owned();
+    let failure = StartFailure { stage: Stage::Policy, errno: 0, message };
+    std::fs::write(&answer, encode(&Report::StartFailed(failure)).unwrap()).unwrap();
+    std::fs::write(&stale, format!("#!/bin/sh\ncat {} >&0\n", answer.display())).unwrap();
+    std::fs::set_permissions(&stale, Permissions::from_mode(0o755)).unwrap();
+    let (program, _output) = test.program(&["/bin/true"]);
+    let error = Launcher::new(stale.clone()).start(program).await.unwrap_err();
+    assert!(!error.is_transient());
+    let told = error.to_string();
+    for part in [stale.to_str().unwrap(), "0.0.9+0123abcd", flexcore_jailer::BUILD, "remove that file"] {
+        assert!(told.contains(part), "{part} is not in {told}");
+    }
 }
 
 /// What the kernel says a process does: `T` is stopped.

@@ -68,6 +68,11 @@ pub enum VaultError {
     System(#[source] io::Error),
 }
 
+fn missing_of(names: &[SecretName], found: &[SealedSecret]) -> Vec<SecretName> {
+    let there = |name: &&SecretName| found.iter().any(|secret| secret.name == **name);
+    names.iter().filter(|name| !there(name)).cloned().collect()
+}
+
 fn unknown(names: &[SecretName]) -> String {
     match names {
         [name] => format!("the secret {name} does not exist: set it with: flexcore secrets set {name}"),
@@ -138,13 +143,23 @@ impl Vault {
             return Ok(BTreeMap::new());
         }
         let found = self.store.load(names).await?;
-        let there = |name: &&SecretName| found.iter().any(|secret| secret.name == **name);
-        let missing: Vec<SecretName> = names.iter().filter(|name| !there(name)).cloned().collect();
+        let missing = missing_of(names, &found);
         if !missing.is_empty() {
             return Err(VaultError::Unknown(missing));
         }
         let keys = self.with_keys(KeyPlace::load).await?;
         found.iter().map(|secret| Ok((secret.name.clone(), decrypt(&keys, secret)?))).collect()
+    }
+
+    /// Those of the names that no secret has now; needs no key.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn missing(&self, names: &[SecretName]) -> Result<Vec<SecretName>, VaultError> {
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(missing_of(names, &self.store.load(names).await?))
     }
 
     /// Sets a secret; the first one makes the key, if there is none yet.

@@ -101,6 +101,20 @@ impl SqliteStore {
         Self::over(path, connection)
     }
 
+    /// Opens the file to be written beside a running node, which has migrated it: its schema must be that of this version.
+    /// The node hears of what is stored here when it looks. Blocks.
+    ///
+    /// # Errors
+    /// When the file is not there or cannot be written, or its schema is another.
+    pub fn open_beside(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        let path = path.as_ref();
+        // not there, it must not be made
+        let connection = open_readable(path).map_err(|e| error::not_stored(OPEN, e))?;
+        schema::check_current(&migrate::status(&connection)?)
+            .map_err(|unfit| StoreError::Failed { operation: OPEN, source: Box::new(unfit) })?;
+        Self::over(path, open_writable(path).map_err(|e| error::not_stored(OPEN, e))?)
+    }
+
     /// Brings the file's schema up to date, and creates the file when it is not there; gives the migrations as they
     /// were before. Blocks. The caller holds the lock of the data directory.
     ///

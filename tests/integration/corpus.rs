@@ -113,6 +113,7 @@ fn frame(body: &Value) -> Vec<u8> {
 
 fn policy() -> Policy {
     Policy {
+        build: "0.0.0+test".into(),
         argv: vec!["/bin/echo".into(), "hello".into()],
         env: vec![("LANG".into(), "C".into())],
         workdir: "/tmp".into(),

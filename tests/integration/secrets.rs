@@ -247,6 +247,40 @@ async fn a_secret_in_postgresql_reaches_its_program_and_nothing_else() {
     a_secret_reaches_its_program_and_nothing_else(Vault::postgres().await).await;
 }
 
+/// Who changed which secret is in the audit log of a running node, by name alone, and the log is whole with it.
+async fn changes_are_in_the_audit_log(vault: Vault) {
+    vault.secrets(&["set", "TOKEN"], TOKEN).await.expect(0);
+    vault.secrets(&["rotate"], "").await.expect(0);
+    vault.secrets(&["delete", "TOKEN"], "").await.expect(0);
+    vault.secrets(&["delete", "TOKEN"], "").await.expect(3);
+    let told = wait_for("the audit log tells of them", DEADLINE, async || {
+        let audit = vault.world.client.get(&format!("{API}/audit")).await.expect(200).json;
+        let own = |row: &&Value| text(&row["action"]).starts_with("secrets ");
+        let told: Vec<Value> = items(&audit).iter().filter(own).cloned().collect();
+        if told.len() == 3 { Ok(told) } else { Err(audit) }
+    })
+    .await;
+    let actions: Vec<String> = told.iter().map(|row| text(&row["action"])).collect();
+    assert_eq!(actions, ["secrets delete TOKEN", "secrets rotate", "secrets set TOKEN"], "newest first");
+    for row in &told {
+        let actor = text(&row["actor"]);
+        let (user, host) = actor.split_once('@').unwrap();
+        assert!(!user.is_empty() && host == text(&row["address"]), "{row:#}");
+        assert_eq!(row["outcome"], "accepted");
+    }
+    vault.world.cli(&["verify"]).await.expect(0);
+}
+
+#[tokio::test]
+async fn changes_in_the_embedded_store_are_in_the_audit_log() {
+    changes_are_in_the_audit_log(Vault::embedded().await).await;
+}
+
+#[tokio::test]
+async fn changes_in_postgresql_are_in_the_audit_log() {
+    changes_are_in_the_audit_log(Vault::postgres().await).await;
+}
+
 /// Whatever is wrong is named with its cure, and needs no restart of the node.
 #[tokio::test]
 async fn what_is_missing_or_not_granted_is_named_with_its_cure() {
@@ -320,4 +354,29 @@ async fn keys_and_values_are_replaced_beside_a_running_node() {
     let ended = vault.world.ended(&text(&started.json["execution_id"])).await;
     let got = &ended["steps"][0]["attempts"][0]["result"]["got"];
     assert_eq!(text(got), sha256("${secret.PASSWORD}"), "{ended:#}");
+}
+
+/// A granted secret that is not there yet is said when the plugin is registered, and refuses nothing.
+#[tokio::test]
+async fn a_granted_secret_that_is_not_there_is_said_at_once() {
+    let vault = Vault::embedded().await;
+    let manifest = |name: &str| {
+        json!({
+            "kind": "Plugin", "name": name, "version": "1", "type": "processor", "protocol": "command",
+            "command": ["/bin/true"], "capabilities": {"secrets": ["PASSWORD", "TOKEN"]},
+        })
+    };
+    vault.secrets(&["set", "TOKEN"], TOKEN).await.expect(0);
+    let registered = vault.world.post("/plugins", &manifest("a")).await.expect(201).json;
+    let why = "the secret PASSWORD does not exist yet: set it with: flexcore secrets set PASSWORD";
+    assert_eq!(registered["warnings"], json!([{"field": "capabilities.secrets[0]", "message": why}]));
+    vault.world.file("b.yaml", &manifest("b").to_string());
+    let applied = vault.world.cli(&["apply", "-f", "b.yaml"]).await.expect(0);
+    applied.prints("created").says("warning: b.yaml").says(why);
+    vault.secrets(&["set", "PASSWORD"], PASSWORD).await.expect(0);
+    let again = vault.world.cli(&["apply", "-f", "b.yaml"]).await.expect(0);
+    again.prints("unchanged");
+    assert!(!again.err.contains("warning"), "{}", again.err);
+    let fresh = vault.world.post("/plugins", &manifest("c")).await.expect(201).json;
+    assert_eq!(fresh.get("warnings"), None);
 }

@@ -32,6 +32,12 @@ impl Problems {
         self.0.extend(later.0.into_iter().filter(|problem| !known.contains(&problem.field)));
     }
 
+    /// Whether nothing is wrong.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// `Ok` when nothing is wrong.
     ///
     /// # Errors

@@ -146,6 +146,9 @@ pub struct Examination {
     pub problems: Problems,
     /// Granted paths that lead elsewhere by symbolic links, and where to.
     pub elsewhere: Leads,
+    /// What the plugin would lack if it were started now, by the manifest's fields: no reason to refuse it, for it may
+    /// be there until then.
+    pub lacking: Problems,
 }
 
 /// Runs programs.

@@ -13,6 +13,7 @@ mod admission;
 pub mod aggregate;
 pub mod api;
 pub mod audit;
+pub mod audit_beside;
 mod bookmark;
 mod calls;
 pub mod cluster;

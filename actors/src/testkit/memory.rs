@@ -230,6 +230,11 @@ fn admits(filter: &EventFilter, event: &RecordedEvent) -> bool {
         && filter.to.is_none_or(|to| event.recorded_at < to)
 }
 
+/// By the runtime's clock, which a simulation moves by itself; leases run by it.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
 fn ready<'a, T: Send + 'a>(value: T) -> BoxFuture<'a, T> {
     Box::pin(std::future::ready(value))
 }
@@ -314,7 +319,7 @@ impl EventStore for MemoryStore {
 
 impl ClusterStore for MemoryStore {
     fn join<'a>(&'a self, join: &'a Join) -> BoxFuture<'a, Result<Joined, StoreError>> {
-        ready(Ok(self.state().cluster.join(join, Instant::now())))
+        ready(Ok(self.state().cluster.join(join, now())))
     }
 
     fn renew(
@@ -323,7 +328,7 @@ impl ClusterStore for MemoryStore {
         state: MemberState,
         lease: Duration,
     ) -> BoxFuture<'_, Result<Renewed, StoreError>> {
-        ready(Ok(self.state().cluster.renew(member, state, lease, Instant::now())))
+        ready(Ok(self.state().cluster.renew(member, state, lease, now())))
     }
 
     fn leave(&self, member: Incarnation) -> BoxFuture<'_, Result<(), StoreError>> {
@@ -332,7 +337,7 @@ impl ClusterStore for MemoryStore {
     }
 
     fn mark_dead(&self, by: Incarnation, member: Incarnation) -> BoxFuture<'_, Result<bool, StoreError>> {
-        ready(Ok(self.state().cluster.mark_dead(by, member, Instant::now())))
+        ready(Ok(self.state().cluster.mark_dead(by, member, now())))
     }
 
     fn claim<'a>(
@@ -353,6 +358,6 @@ impl ClusterStore for MemoryStore {
     }
 
     fn view(&self) -> BoxFuture<'_, Result<ClusterView, StoreError>> {
-        ready(Ok(self.state().cluster.view(Instant::now())))
+        ready(Ok(self.state().cluster.view(now())))
     }
 }

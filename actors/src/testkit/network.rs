@@ -29,6 +29,10 @@ struct State {
     /// How many answers get lost.
     losses: u32,
     asked: u64,
+    /// Hints that arrived.
+    heard: u64,
+    /// Hints that found a listener's queue full.
+    missed: u64,
 }
 
 impl MemoryNetwork {
@@ -57,6 +61,14 @@ impl MemoryNetwork {
     #[must_use]
     pub fn asked(&self) -> u64 {
         self.state().asked
+    }
+
+    /// How many hints arrived at a listener, each counted once for everyone who heard it, and how many found the
+    /// listener's queue full.
+    #[must_use]
+    pub fn told(&self) -> (u64, u64) {
+        let state = self.state();
+        (state.heard, state.missed)
     }
 
     /// The network as one node uses it: to ask, and to tell and hear news.
@@ -117,15 +129,19 @@ impl Peers for NetworkEnd {
 
 impl Hints for NetworkEnd {
     fn publish(&self, hint: Hint) {
-        let state = self.network.state();
+        let mut state = self.network.state();
         if state.cut.contains(&self.node) {
             return;
         }
         let from = Incarnation(Uuid::nil());
-        for (node, listener) in &state.listeners {
-            if *node != self.node && !state.cut.contains(node) {
+        let State { listeners, cut, heard, missed, .. } = &mut *state;
+        for (_, listener) in listeners.iter().filter(|(node, _)| **node != self.node && !cut.contains(*node))
+        {
+            match listener.try_send(Heard::Hint { from, hint: hint.clone() }) {
+                Ok(()) => *heard += 1,
                 // one that lags looks at the store now and then anyway
-                listener.try_send(Heard::Hint { from, hint: hint.clone() }).unwrap_or_default();
+                Err(mpsc::error::TrySendError::Full(_)) => *missed += 1,
+                Err(mpsc::error::TrySendError::Closed(_)) => {}
             }
         }
     }

@@ -30,7 +30,7 @@ pub enum FrameError {
     Encode,
     /// Not a message of this protocol, or one with a field that this side does not know.
     #[error(
-        "message cannot be decoded: daemon and launcher are of different builds (build or install both together), or the bytes are damaged"
+        "message cannot be decoded: daemon and launcher are of different builds, or the bytes are damaged"
     )]
     Decode,
 }
@@ -72,6 +72,11 @@ impl Frames {
     /// Adds what was read.
     pub fn extend(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Reads the next whole message as another type and leaves it there; `None` when it is none of that type.
+    pub(crate) fn peek<T: DeserializeOwned>(&self) -> Option<T> {
+        rmp_serde::from_slice(self.bytes.get(PREFIX_BYTES..)?).ok()
     }
 
     /// What was received and not yet taken.

@@ -41,6 +41,8 @@ pub enum Order {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
+    /// The [`BUILD`](crate::BUILD) of who asks; a launcher of another one starts nothing.
+    pub build: String,
     /// The argument vector; the first is the path that is executed, absolute (names are resolved by the daemon).
     pub argv: Vec<String>,
     /// The whole environment: nothing is inherited.
@@ -70,6 +72,21 @@ pub struct Policy {
     /// What it may connect to. With namespaces it reaches nothing else; the sockets that stand for these go out with the
     /// start ([`Report::Started`]).
     pub connect: Vec<Connection>,
+}
+
+/// An order of any build, as far as it says of which.
+#[derive(Deserialize)]
+pub(crate) enum AnyOrder {
+    /// See [`Order::Start`].
+    Start(AnyPolicy),
+}
+
+/// A policy of any build.
+#[derive(Deserialize)]
+pub(crate) struct AnyPolicy {
+    /// See [`Policy::build`]; builds before it had the field say none.
+    #[serde(default)]
+    pub(crate) build: String,
 }
 
 /// The mechanisms of isolation, each wholly on or off.

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 fn policy() -> Policy {
     Policy {
+        build: "0.0.0+test".into(),
         argv: vec!["/bin/echo".into(), "hello".into()],
         env: vec![("LANG".into(), "C".into())],
         workdir: "/tmp".into(),

@@ -68,6 +68,31 @@ fn descriptors_must_match_the_policy() {
     assert_eq!(jailer.exit_code(), Some(1));
 }
 
+/// Whether the rest of the policy is understood or not, both builds are named.
+#[test]
+fn an_order_of_another_build_is_refused_by_name() {
+    let order = |build: &str| {
+        let mut policy = Launch::sh("").policy.clone();
+        policy.build = build.to_owned();
+        encode(&Order::Start(Box::new(policy))).unwrap()
+    };
+    let (known, unknown) = (b"\xa8internet", b"\xa8intranet");
+    let mut foreign = order("9.9.9+0123abcd");
+    let at = foreign.windows(known.len()).position(|bytes| bytes == known).unwrap();
+    foreign[at..at + known.len()].copy_from_slice(unknown);
+    for frame in [order("9.9.9+0123abcd"), foreign] {
+        let mut jailer = Jailer::spawn();
+        jailer.send_with(&frame, &[]);
+        let Report::StartFailed(failure) = jailer.report() else { panic!("it started") };
+        let expected = format!(
+            "this launcher is of build {}, and was asked by build 9.9.9+0123abcd",
+            flexcore_jailer::BUILD
+        );
+        assert_eq!((failure.stage, failure.message.as_str()), (Stage::Policy, expected.as_str()));
+        assert_eq!(jailer.exit_code(), Some(1));
+    }
+}
+
 #[test]
 fn bytes_of_another_protocol_are_refused() {
     let mut jailer = Jailer::spawn();

@@ -60,6 +60,7 @@ impl Launch {
     pub(crate) fn program<const N: usize>(argv: [&str; N]) -> Self {
         let workdir = tempfile::tempdir().unwrap();
         let policy = Policy {
+            build: flexcore_jailer::BUILD.to_owned(),
             argv: argv.map(str::to_owned).to_vec(),
             env: vec![("PATH".into(), "/usr/bin:/bin".into())],
             workdir: workdir.path().to_owned(),

@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use flexcore_actors::domain::plugin::{Manifest, Protocol, WORKDIR};
+use flexcore_actors::domain::problem::Problems;
+use flexcore_actors::domain::secret::SecretName;
 use flexcore_actors::ports::plugin_host::Examination;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +29,7 @@ use super::launch::{Jail, Start};
 use super::limits::TRIAL_TIMEOUT;
 use super::program::{Located, find};
 use super::scratch::Scratch;
+use super::secrets::Secrets;
 use super::{surroundings, view};
 use capacity::Capacity;
 use executable::{Sight, why_not_executable};
@@ -44,7 +47,27 @@ pub async fn examine(host: &Host, manifest: &Manifest) -> Examination {
     if let Err((field, message)) = prove_program(host, manifest).await {
         examination.problems.add(field, message);
     }
+    examination.lacking = look_for_secrets(&*host.secrets, manifest).await;
     examination
+}
+
+/// Granted secrets that are not there; nothing when that cannot be said now: a start says it.
+async fn look_for_secrets(secrets: &dyn Secrets, manifest: &Manifest) -> Problems {
+    let granted = &manifest.capabilities.secrets;
+    // each is a name: the manifest was read
+    let names: Vec<SecretName> = granted.iter().filter_map(|name| SecretName::new(name).ok()).collect();
+    let missing = secrets.missing(&names).await.unwrap_or_else(|error| {
+        tracing::warn!(plugin = %manifest.name, error, "it cannot be said whether the plugin's secrets are there");
+        Vec::new()
+    });
+    let mut lacking = Problems::default();
+    for (n, name) in
+        granted.iter().enumerate().filter(|(_, name)| missing.iter().any(|m| m.as_str() == *name))
+    {
+        let cure = format!("the secret {name} does not exist yet: set it with: flexcore secrets set {name}");
+        lacking.add(format!("capabilities.secrets[{n}]"), cure);
+    }
+    lacking
 }
 
 /// Paths and limits.

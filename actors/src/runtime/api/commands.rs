@@ -14,6 +14,7 @@ use crate::domain::execution::ExecutionCommand;
 use crate::domain::ids::{Category, CommandId, ExecutionId, Name, StreamId};
 use crate::domain::pipeline::PipelineCommand;
 use crate::domain::plugin::PluginCommand;
+use crate::domain::problem::Problems;
 use crate::domain::reader::Object;
 
 /// When a client should try again after an overload or outage, seconds.
@@ -170,6 +171,7 @@ fn accepted(command_id: CommandId, id: &str, submitted: Submitted) -> Accepted {
         position,
         events_generated: events,
         execution_id: answer.execution_id,
+        warnings: Problems::default(),
     }
 }
 

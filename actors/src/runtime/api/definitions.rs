@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::commands::Request;
 use super::queries::store_away;
-use super::{Accepted, Api, ApiError, CommandKind};
+use super::{Accepted, Api, ApiError, Checked, CommandKind};
 use crate::domain::aggregate::Aggregate as _;
 use crate::domain::ids::{Name, StreamId};
 use crate::domain::pipeline::{Definition, PipelineCommand, read_leniently, validate};
@@ -19,23 +19,31 @@ use crate::ports::plugin_host::Examination;
 /// Plugins among which a misspelt name is looked for.
 const SUGGESTIONS: usize = 1_000;
 
+/// A manifest with nothing wrong in it.
+struct Sound {
+    manifest: Manifest,
+    granted: Granted,
+    warnings: Problems,
+}
+
 impl Api {
-    /// Checks a definition (`kind: Plugin` or `Pipeline`) without storing it, and says what applying it would do:
-    /// `create`, `revise` or `unchanged`.
+    /// Checks a definition (`kind: Plugin` or `Pipeline`) without storing it, and says what applying it would do.
     ///
     /// # Errors
     /// [`ApiError::Invalid`] with every problem.
-    pub async fn check(&self, payload: &Value) -> Result<&'static str, ApiError> {
+    pub async fn check(&self, payload: &Value) -> Result<Checked, ApiError> {
         if payload.get("kind").and_then(Value::as_str) == Some("Plugin") {
-            let (manifest, granted) = self.sound_manifest(payload, None).await?;
+            let Sound { manifest, granted, warnings } = self.sound_manifest(payload, None).await?;
             let known = self.read_plugin(&manifest.name).await?;
             // where links lead is part of what is granted
             let was = known.manifest.as_ref().map(|manifest| (manifest, known.leads.as_ref()));
-            return Ok(action(was.as_ref(), &(&manifest, granted.leads.as_ref())));
+            let action = action(was.as_ref(), &(&manifest, granted.leads.as_ref()));
+            return Ok(Checked { action, warnings });
         }
         let definition = self.sound_definition(payload, None).await?;
         let known = self.read_pipeline(&definition.name).await?;
-        Ok(action(known.definition.as_ref(), &definition))
+        let action = action(known.definition.as_ref(), &definition);
+        Ok(Checked { action, warnings: Problems::default() })
     }
 
     pub(super) async fn define_pipeline(
@@ -62,33 +70,30 @@ impl Api {
         id: &str,
         payload: &Value,
     ) -> Result<Accepted, ApiError> {
-        let (manifest, granted) = self.sound_manifest(payload, Some(id)).await?;
+        let Sound { manifest, granted, warnings } = self.sound_manifest(payload, Some(id)).await?;
         let name = manifest.name.clone();
         let command = match kind {
             CommandKind::RegisterPlugin => PluginCommand::Register(Box::new(manifest), granted),
             _ => PluginCommand::Revise(Box::new(manifest), granted),
         };
-        self.plugin_command(request, name.as_str(), command).await
+        let accepted = self.plugin_command(request, name.as_str(), command).await?;
+        Ok(Accepted { warnings, ..accepted })
     }
 
     /// Reads a manifest and checks it against the operator's policy and what this node finds of it.
-    async fn sound_manifest(
-        &self,
-        payload: &Value,
-        id: Option<&str>,
-    ) -> Result<(Manifest, Granted), ApiError> {
+    async fn sound_manifest(&self, payload: &Value, id: Option<&str>) -> Result<Sound, ApiError> {
         let payload = named(payload, id.unwrap_or_default())?;
         let manifest = read_manifest(&payload).map_err(ApiError::Invalid)?;
         let policy = &self.services.policy;
         let Judgement { mut granted, denied } = policy.judge(&manifest);
-        let Examination { mut problems, elsewhere } = self.services.host.examine(&manifest).await;
+        let Examination { mut problems, elsewhere, lacking } = self.services.host.examine(&manifest).await;
         problems.add_later(denied);
         if !elsewhere.is_empty() {
             // what is granted is what the links lead to
             problems.add_later(policy.judge(&led(&manifest, &elsewhere)).denied);
         }
         granted.leads = Some(elsewhere);
-        problems.into_result((manifest, granted)).map_err(ApiError::Invalid)
+        problems.into_result(Sound { manifest, granted, warnings: lacking }).map_err(ApiError::Invalid)
     }
 
     /// Reads a definition and checks it against the plugins it names.

@@ -182,6 +182,19 @@ pub struct Accepted {
     /// The execution it started.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub execution_id: Option<ExecutionId>,
+    /// What is not wrong with it, and should be known.
+    #[serde(skip_serializing_if = "Problems::is_empty")]
+    pub warnings: Problems,
+}
+
+/// What applying a definition would do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Checked {
+    /// `create`, `revise` or `unchanged`.
+    pub action: &'static str,
+    /// What is not wrong with it, and should be known.
+    #[serde(skip_serializing_if = "Problems::is_empty")]
+    pub warnings: Problems,
 }
 
 /// Why a command or query was refused.

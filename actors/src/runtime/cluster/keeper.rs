@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::{Cluster, claim_own, handoff, wanted};
+use super::{Cluster, claim_own, handoff};
 use crate::domain::ids::{Incarnation, Shard};
 use crate::limits::{HANDOFF_AGAIN, HANDOFFS, VIEW_EVERY};
 use crate::ports::cluster::{ClusterView, Heard, Hint, MemberState};
@@ -95,6 +95,8 @@ impl Keeper {
         while let Some(done) = self.handoffs.try_join_next() {
             self.kept.extend(done.ok().flatten().map(|shard| (shard, Instant::now())));
         }
+        // one look answers every hint that has come before it
+        while self.heard.try_recv().is_ok() {}
         self.bury().await?;
         let claimed = claim_own(&self.cluster).await?;
         let now = alive(&self.cluster.view());
@@ -158,7 +160,7 @@ impl Keeper {
     fn give_away(&mut self) -> bool {
         let cluster = &self.cluster;
         self.kept.retain(|_, at| at.elapsed() < HANDOFF_AGAIN);
-        let (places, kept) = (wanted(&cluster.view()), &self.kept);
+        let (places, kept) = (cluster.wanted(&cluster.view()), &self.kept);
         let elsewhere = |shard: &Shard| {
             !kept.contains_key(shard)
                 && places[usize::from(shard.0)].as_ref().is_some_and(|place| *place != cluster.name)

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Cluster, wanted};
+use super::Cluster;
 use crate::domain::ids::{Name, Shard};
 use crate::limits::NAME_PATIENCE;
 use crate::ports::cluster::{Hint, Joined, MemberState, Renewed};
@@ -76,7 +76,7 @@ pub(in crate::runtime) async fn join(cluster: &Cluster) -> Result<(), JoinError>
 /// Claims the free shards that belong with this node; answers them.
 pub(in crate::runtime) async fn claim_own(cluster: &Cluster) -> Result<Vec<Shard>, StoreError> {
     let view = cluster.store.view().await?;
-    let places = wanted(&view);
+    let places = cluster.wanted(&view);
     let own = |shard: &Shard| {
         let at = usize::from(shard.0);
         view.shards[at].owner.is_none() && places[at].as_ref() == Some(&cluster.name)

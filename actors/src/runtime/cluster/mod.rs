@@ -15,8 +15,8 @@ mod shards;
 mod view;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -104,12 +104,19 @@ pub struct Cluster {
     /// What this node owns.
     pub shards: Arc<Shards>,
     view: watch::Sender<Arc<ClusterView>>,
+    placed: Mutex<Placed>,
     pulse: watch::Sender<membership::Pulse>,
     /// The keeper is to look at the store now.
     look: Notify,
     draining: AtomicBool,
     /// Cancelled when the node learns that it is dead: it can write nothing any more and must end.
     pub superseded: CancellationToken,
+}
+
+/// Where the shards belong with these live members.
+struct Placed {
+    members: Vec<Name>,
+    places: Arc<[Option<Name>]>,
 }
 
 impl Cluster {
@@ -130,6 +137,7 @@ impl Cluster {
             timings,
             shards,
             view: watch::Sender::new(Arc::new(view)),
+            placed: Mutex::new(Placed { members: Vec::new(), places: placement::place(&[]).into() }),
             pulse: watch::Sender::default(),
             look: Notify::new(),
             draining: AtomicBool::new(false),
@@ -193,6 +201,18 @@ impl Cluster {
         self.shards.fenced.notify_one();
     }
 
+    /// Where each shard belongs, as the members are in this view. Computed anew only when those have changed, for it takes
+    /// a hash for each pair of a member and a shard, and every look at the store asks.
+    fn wanted(&self, view: &ClusterView) -> Arc<[Option<Name>]> {
+        let live = || view.members.iter().filter(|member| member.state == MemberState::Live);
+        let mut placed = self.placed.lock().unwrap_or_else(PoisonError::into_inner);
+        if !placed.members.iter().eq(live().map(|member| &member.name)) {
+            let members: Vec<Name> = live().map(|member| member.name.clone()).collect();
+            *placed = Placed { places: placement::place(&members).into(), members };
+        }
+        Arc::clone(&placed.places)
+    }
+
     fn is_draining(&self) -> bool {
         self.draining.load(Ordering::SeqCst)
     }
@@ -212,13 +232,6 @@ impl Cluster {
             lease: self.timings.lease,
         }
     }
-}
-
-/// Where each shard belongs, as the members are now.
-fn wanted(view: &ClusterView) -> Vec<Option<Name>> {
-    let live = view.members.iter().filter(|member| member.state == MemberState::Live);
-    let names: Vec<Name> = live.map(|member| member.name.clone()).collect();
-    placement::place(&names)
 }
 
 /// The member that owns a shard, when there is one.
