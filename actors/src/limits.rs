@@ -226,8 +226,8 @@ pub const REBUILD_SLICE: Duration = Duration::from_millis(200);
 /// Rows of a replaced generation that are removed in one transaction.
 pub const SWEEP_ROWS: usize = 5_000;
 
-/// Kinds of requests without events of their own (refused ones by address and status, accepted ones by address and what
-/// they asked) that are told apart within [`AUDIT_EVERY`].
+/// Kinds of requests without events of their own (by address, status, who asked and what) that are told apart within
+/// [`AUDIT_EVERY`].
 pub const AUDIT_KINDS: usize = 256;
 /// For how long requests of one kind are gathered into one event.
 pub const AUDIT_EVERY: Duration = Duration::from_secs(1);

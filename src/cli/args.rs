@@ -104,7 +104,7 @@ pub enum Command {
     Secrets(SecretsArgs),
     /// API tokens: make, list and revoke them
     #[command(
-        after_help = "Examples:\n  flexcore token create --role admin --data-dir ./flexcore-data    the first one, in the store itself\n  flexcore token create --role operator --expires 90d\n  flexcore token list\n  flexcore token revoke 0198c0de-…\n\nRoles: viewer reads; operator also starts, cancels, pauses, releases; developer also defines pipelines; admin everything."
+        after_help = "Examples:\n  flexcore token create --role admin --at-rest    the first one, in the store itself\n  flexcore token create --role operator --expires 90d\n  flexcore token list\n  flexcore token revoke 0198c0de-…\n\nRoles: viewer reads; operator also starts, cancels, pauses, releases; developer also defines pipelines; admin everything."
     )]
     Token(TokenArgs),
     /// Check that no event was changed, removed, added or moved: a running node, an export, or a store at rest
@@ -302,6 +302,9 @@ pub struct TokenArgs {
     /// What to do.
     #[command(subcommand)]
     pub command: TokenCommand,
+    /// In the store that the configuration names, without a node; as --data-dir and --database-url
+    #[arg(long, global = true)]
+    pub at_rest: bool,
     #[command(flatten)]
     pub store: StoreArgs,
 }

@@ -91,3 +91,14 @@ impl From<io::Error> for Failure {
         }
     }
 }
+
+/// An error with what is behind it.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

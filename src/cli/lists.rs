@@ -33,7 +33,7 @@ pub async fn read_list(
     // whoever lists after a change sees it, although lists may lag
     let mut fresh = match path {
         // these are read where they are written
-        _ if path == "/events" || path.starts_with("/subscriptions/") => None,
+        _ if path == "/events" || path == "/tokens" || path.starts_with("/subscriptions/") => None,
         _ => client.get("/status").await.ok().and_then(|status| status["metrics"]["position"].as_u64()),
     };
     let mut items = Vec::new();

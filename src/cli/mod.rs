@@ -30,6 +30,7 @@ mod pipelines;
 mod plugins;
 mod progress;
 mod projections;
+mod recorded;
 mod refusal;
 mod resource;
 mod run;

@@ -12,14 +12,14 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use crate::compose;
-use crate::compose::audit::Recorder;
 use crate::config::Config;
 use crate::secrets::{KeyError, KeyPlace, Listed, Vault, VaultError, generate};
 
 use super::args::{SecretsArgs, SecretsCommand};
-use super::failure::{Exit, Failure};
+use super::failure::{Exit, Failure, chain};
 use super::migrate::{refused, store_config};
 use super::output::{Format, Terminal};
+use super::recorded::{recorded, recorder};
 use super::table::Table;
 
 /// Does a `secrets` command.
@@ -82,20 +82,6 @@ fn named(name: &str) -> Result<SecretName, Failure> {
 
 async fn open(config: &Config, make: bool) -> Result<Vault, Failure> {
     compose::secrets::open(config, make).await.map_err(|error| refused(&error))
-}
-
-/// Before anything is done: what could not be recorded is not done.
-async fn recorder(config: &Config) -> Result<Recorder, Failure> {
-    Recorder::open(config).await.map_err(|error| refused(&error))
-}
-
-async fn recorded(audit: &Recorder, action: String) -> Result<(), Failure> {
-    let not = |error: StoreError| {
-        let exit = if error.retryable() { Exit::Unavailable } else { Exit::Failed };
-        Failure::new(exit, format!("it is done, but not recorded in the audit log: {}", chain(&error)))
-            .hint("do it again, to have it recorded")
-    };
-    audit.record(action).await.map_err(not)
 }
 
 fn from(path: &Path) -> Result<Vec<u8>, Failure> {
@@ -199,17 +185,6 @@ fn key_failure(error: &KeyError) -> Failure {
         }
         _ => Failure::failed(message),
     }
-}
-
-/// An error with what is behind it.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -10,14 +10,16 @@ use serde_json::{Value, json};
 
 use crate::access::{Access, TokenError};
 use crate::compose;
+use crate::config::Config;
 
-use super::args::{StoreArgs, TokenArgs, TokenCommand};
+use super::args::{TokenArgs, TokenCommand};
 use super::client::{Client, escaped};
 use super::failure::{Exit, Failure};
 use super::human::field;
 use super::lists::{items, read_list, write_list};
 use super::migrate::{refused, store_config};
 use super::output::{Format, Terminal};
+use super::recorded::{recorded, recorder};
 use super::table::Table;
 
 /// Does a `token` command.
@@ -29,12 +31,16 @@ pub async fn token(
     terminal: &mut Terminal,
     args: TokenArgs,
 ) -> Result<(), Failure> {
-    let at_rest = args.store.data_dir.is_some() || args.store.database_url.is_some();
+    let at_rest = args.at_rest || args.store.data_dir.is_some() || args.store.database_url.is_some();
     match args.command {
         TokenCommand::Create { role, expires, output } => {
             let made = if at_rest {
-                let access = open(terminal, &args.store, true).await?;
-                created(&access, role, expires).await?
+                let config = store_config(terminal, &args.store)?;
+                let (access, audit) = (open(&config, true).await?, recorder(&config).await?);
+                let made = created(&access, role, expires).await?;
+                recorded(&audit, format!("token create {} {role}", made["id"].as_str().unwrap_or_default()))
+                    .await?;
+                made
             } else {
                 let expires = expires.map(format_duration);
                 let body = json!({"role": role, "expires": expires});
@@ -53,7 +59,8 @@ pub async fn token(
         }
         TokenCommand::List { list } => {
             let answer = if at_rest {
-                let all = open(terminal, &args.store, false).await?.list_all().await;
+                let config = store_config(terminal, &args.store)?;
+                let all = open(&config, false).await?.list_all().await;
                 json!({"items": all.map_err(failure)?.iter().map(shown).collect::<Vec<_>>()})
             } else {
                 read_list(&client()?, "/tokens", &[], None, list.limit).await?
@@ -71,10 +78,13 @@ pub async fn token(
         TokenCommand::Revoke { id } => {
             if at_rest {
                 let token = id.parse::<TokenId>().map_err(Failure::usage)?;
-                if !open(terminal, &args.store, false).await?.revoke(token).await.map_err(failure)? {
+                let config = store_config(terminal, &args.store)?;
+                let (access, audit) = (open(&config, false).await?, recorder(&config).await?);
+                if !access.revoke(token).await.map_err(failure)? {
                     return Err(Failure::new(Exit::NotFound, format!("there is no token {id}"))
                         .hint("see those that there are with: flexcore token list"));
                 }
+                recorded(&audit, format!("token revoke {token}")).await?;
             } else {
                 client()?.send(Method::DELETE, &format!("/tokens/{}", escaped(&id)), None).await?;
             }
@@ -92,14 +102,12 @@ pub fn validity(text: &str) -> Result<Duration, String> {
     parse_duration(text)
 }
 
-async fn open(terminal: &mut Terminal, store: &StoreArgs, make: bool) -> Result<Access, Failure> {
-    let config = store_config(terminal, store)?;
-    compose::secrets::access(&config, make).await.map_err(|error| refused(&error))
+async fn open(config: &Config, make: bool) -> Result<Access, Failure> {
+    compose::secrets::access(config, make).await.map_err(|error| refused(&error))
 }
 
 async fn created(access: &Access, role: Role, expires: Option<Duration>) -> Result<Value, Failure> {
-    let user = nix::unistd::Uid::current();
-    let created = access.create(None, role, expires, &format!("cli:uid-{user}")).await.map_err(failure)?;
+    let created = access.create(None, role, expires, &compose::audit::actor()).await.map_err(failure)?;
     let mut answer = shown(&created.token);
     answer["token"] = created.text.into();
     Ok(answer)

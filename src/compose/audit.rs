@@ -42,10 +42,15 @@ impl Recorder {
     /// # Errors
     /// When it is not recorded, or perhaps not.
     pub async fn record(&self, action: String) -> Result<(), StoreError> {
-        let address = host();
-        let actor = format!("{}@{address}", user());
+        let (actor, address) = (actor(), host());
         record(&*self.0, &System, &System, Deed { actor, address, action }).await
     }
+}
+
+/// Who does what this process does, as the audit log names them: its user, and the host.
+#[must_use]
+pub fn actor() -> String {
+    format!("{}@{}", user(), host())
 }
 
 /// The user that this process runs as; its number when it has no name.

@@ -55,7 +55,7 @@ impl Secrets for FromVault {
 /// Opens the vault of the store that a configuration names, to change it.
 ///
 /// # Errors
-/// As [`beside`].
+/// When there is no store and none is to be made, or it cannot be opened.
 pub async fn open(config: &Config, make: bool) -> anyhow::Result<Vault> {
     let Beside { secrets, .. } = beside(config, make).await?;
     Ok(Vault::new(secrets, key_place(config, &config.data_dir)))
@@ -64,7 +64,7 @@ pub async fn open(config: &Config, make: bool) -> anyhow::Result<Vault> {
 /// Opens the tokens of the store that a configuration names, to change them; it is made if need be.
 ///
 /// # Errors
-/// As [`beside`].
+/// When there is no store and none is to be made, or it cannot be opened.
 pub async fn access(config: &Config, make: bool) -> anyhow::Result<Access> {
     let Beside { tokens, .. } = beside(config, make).await?;
     Ok(Access::new(config.auth_required, tokens, Arc::new(System)))

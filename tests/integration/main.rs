@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "the helpers of tests may panic, as tests do")]
 
+mod access;
 mod archive;
 mod as_it_was;
 mod bad_files;

@@ -370,7 +370,7 @@ async fn a_granted_secret_that_is_not_there_is_said_at_once() {
     let registered = vault.world.post("/plugins", &manifest("a")).await.expect(201).json;
     let why = "the secret PASSWORD does not exist yet: set it with: flexcore secrets set PASSWORD";
     assert_eq!(registered["warnings"], json!([{"field": "capabilities.secrets[0]", "message": why}]));
-    vault.world.file("b.yaml", &manifest("b").to_string());
+    vault.world.file("b.yaml", manifest("b").to_string());
     let applied = vault.world.cli(&["apply", "-f", "b.yaml"]).await.expect(0);
     applied.prints("created").says("warning: b.yaml").says(why);
     vault.secrets(&["set", "PASSWORD"], PASSWORD).await.expect(0);

@@ -9,9 +9,10 @@ use crate::repository;
 
 /// Rooms of `src/` that are not adapters: the crate's roots, the one place that names several adapters, the user's
 /// side (which starts a node through that place), and what every room may use.
-const SHARED: [&str; 11] = [
+const SHARED: [&str; 12] = [
     "lib",
     "main",
+    "access",
     "archive",
     "compose",
     "cli",

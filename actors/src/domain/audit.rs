@@ -7,12 +7,19 @@ use serde::{Deserialize, Serialize};
 use super::codec::event_set;
 use super::ids::{CorrelationId, StreamId};
 
-/// Requests of one address were refused with the same status within a second; the first of them stands for all.
+/// Nobody knows who asked.
+const UNAUTHORIZED: u16 = 401;
+/// Too often, by the same.
+const TOO_MANY_REQUESTS: u16 = 429;
+
+/// Requests of one kind were refused within a second; the first of them stands for all. Who is not known yet is one kind
+/// for each address and status, whatever was asked; who is known, one for each thing to be changed and one for all that
+/// only looked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestRefused {
     /// Where they came from.
     pub address: String,
-    /// Who asked first.
+    /// Who asked (first).
     pub actor: String,
     /// The method of the first.
     pub method: String,
@@ -26,13 +33,13 @@ pub struct RequestRefused {
     pub count: u64,
 }
 
-/// Requests of one address to do the same thing were accepted within a second and recorded no event of their own: it
+/// Requests of one actor and address to do the same thing were accepted within a second and recorded no event of their own: it
 /// was so already, or nothing of an aggregate was to be changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestAccepted {
     /// Where they came from.
     pub address: String,
-    /// Who asked first.
+    /// Who asked.
     pub actor: String,
     /// What was asked: a command's type, or method and path without its query.
     pub action: String,
@@ -55,14 +62,23 @@ event_set! {
 }
 
 impl AuditEvent {
-    /// Where it came from, how it was answered, and what tells accepted ones apart: those with the same are one event.
+    /// Where it came from, how it was answered, and what else tells it apart: those with the same are one event.
     #[must_use]
     pub fn kind_of_request(&self) -> (&str, u16, String) {
         match self {
-            Self::RequestRefused(request) => (&request.address, request.status, String::new()),
+            Self::RequestRefused(RequestRefused { address, actor, method, path, status, .. }) => {
+                let what = match (*status, method.as_str()) {
+                    // strangers choose what they ask for, and must not choose how much is recorded
+                    (UNAUTHORIZED | TOO_MANY_REQUESTS, _) => String::new(),
+                    (_, "GET" | "HEAD") => actor.clone(),
+                    _ => format!("{actor} {method} {path}"),
+                };
+                (address, *status, what)
+            }
             Self::RequestAccepted(request) => {
                 let stream = request.stream.as_ref().map_or("", StreamId::as_str);
-                (&request.address, request.status, format!("{} {stream}", request.action))
+                let what = format!("{} {} {stream}", request.actor, request.action);
+                (&request.address, request.status, what)
             }
         }
     }

@@ -214,7 +214,34 @@ mod tests {
     }
 
     #[test]
-    fn refusals_are_gathered_by_address_and_status_within_a_bound() {
+    fn what_is_refused_is_told_apart_by_who_asked_and_what_they_would_change() {
+        let refused = |status: u16, actor: &str, method: &str, path: &str| {
+            AuditEvent::from(RequestRefused {
+                address: "a".to_owned(),
+                actor: actor.to_owned(),
+                method: method.to_owned(),
+                path: path.to_owned(),
+                status,
+                correlation_id: CorrelationId(Uuid::nil()),
+                count: 1,
+            })
+        };
+        let unrecorded = Unrecorded::default();
+        for path in ["/a", "/b"] {
+            unrecorded.note(refused(401, "anonymous@a", "POST", path));
+            for actor in ["token:1", "token:2"] {
+                unrecorded.note(refused(403, actor, "POST", path));
+                unrecorded.note(refused(403, actor, "GET", path));
+            }
+        }
+        let mut taken = unrecorded.take();
+        let mut counts: Vec<u64> = taken.iter_mut().map(|request| *request.count_mut()).collect();
+        counts.sort_unstable();
+        assert_eq!(counts, [1, 1, 1, 1, 2, 2, 2], "{taken:?}");
+    }
+
+    #[test]
+    fn refusals_of_one_kind_are_gathered_within_a_bound() {
         let unrecorded = Unrecorded::default();
         for _ in 0..1_000 {
             unrecorded.note(refused("a", 404));

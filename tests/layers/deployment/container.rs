@@ -142,6 +142,15 @@ fn image_user_and_data_directory_are_the_same_everywhere() {
 }
 
 #[test]
+fn every_variable_of_the_container_is_set_once() {
+    let container = container();
+    let all = container["env"].as_array().expect("a list").iter();
+    let mut names: Vec<&str> = all.filter_map(|variable| variable["name"].as_str()).collect();
+    names.sort_unstable();
+    assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "{names:?}");
+}
+
+#[test]
 fn manifests_point_at_each_other() {
     let set = object("StatefulSet", "flexcore");
     let labels = &set["spec"]["template"]["metadata"]["labels"];
