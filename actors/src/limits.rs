@@ -196,6 +196,8 @@ pub const STOP_GRACE: Duration = Duration::from_secs(5);
 pub const SEAL_INTERVAL: Duration = Duration::from_secs(1);
 /// Leaf hashes read from the store in one go while the log is sealed.
 pub const SEAL_PAGE: u64 = 8_192;
+/// Most leaf hashes that are read again to compare what another node sealed; from there on the tiles are.
+pub const WITNESS_LEAVES: u64 = 256;
 /// Most events between two checkpoints: their tiles are stored in one transaction (8 MiB of hashes). What is beyond
 /// follows at once.
 pub const SEAL_EVENTS: u64 = 1 << 18;
@@ -219,6 +221,10 @@ pub const VERIFY_RETRY_PAUSE: Duration = Duration::from_millis(200);
 pub const PROJECTION_PAGE: usize = 1_000;
 /// How often an idle projector asks its store what others have done to it.
 pub const PROJECTION_POLL: Duration = Duration::from_secs(5);
+/// How often a node that does not project looks how far the one that does has come.
+pub const PROJECTION_FOLLOW: Duration = Duration::from_secs(1);
+/// The same, while somebody waits for a position.
+pub const PROJECTION_AWAITED: Duration = Duration::from_millis(20);
 /// The pause of a projector whose store is away.
 pub const PROJECTION_PAUSE: Duration = Duration::from_millis(500);
 /// How long a projector builds beside the live rows before it looks after those again.

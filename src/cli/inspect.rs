@@ -44,11 +44,23 @@ async fn cluster(client: &Client, terminal: &mut Terminal, output: Format) -> Re
     if output == Format::Json {
         return terminal.json(&answer);
     }
-    let mut table = Table::new(&["NODE", "STATE", ">SHARDS", "ADDRESS", "INCARNATION"]);
+    let singletons = || answer["singletons"].as_array().into_iter().flatten();
+    let mut table = Table::new(&["NODE", "STATE", ">SHARDS", "DOES FOR ALL", "ADDRESS", "INCARNATION"]);
     for node in answer["nodes"].as_array().into_iter().flatten() {
-        table.row(
-            ["/name", "/state", "/shards", "/address", "/incarnation"].map(|pointer| field(node, pointer)),
-        );
+        let does: Vec<&str> = singletons()
+            .filter(|singleton| singleton["owner"] == node["name"] && node["shards"] != 0)
+            .filter_map(|singleton| singleton["name"].as_str())
+            .collect();
+        let field = |pointer| field(node, pointer);
+        let does = if does.is_empty() { "-".to_owned() } else { does.join(", ") };
+        table.row([
+            field("/name"),
+            field("/state"),
+            field("/shards"),
+            does,
+            field("/address"),
+            field("/incarnation"),
+        ]);
     }
     terminal.table(&table)?;
     let (redis, database) = (field(&answer, "/redis/status"), field(&answer, "/database/status"));

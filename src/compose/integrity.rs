@@ -34,8 +34,9 @@ pub(super) fn ports(
     store: Arc<dyn IntegrityStore>,
 ) -> anyhow::Result<IntegrityPorts> {
     let (path, beside_store) = key_file(config, data_dir);
-    let signer =
-        KeyFile::open_or_generate(&path, beside_store).context("integrity.key_file cannot be used")?;
+    let secret = config.cluster.as_ref().map(|cluster| cluster.secret.reveal());
+    let signer = KeyFile::open_or_generate(&path, beside_store, secret)
+        .context("integrity.key_file cannot be used")?;
     let (path, beside_store) = checkpoint_dir(config, data_dir);
     let outside = CheckpointDirectory::open(&path, beside_store)
         .with_context(|| format!("integrity.checkpoint_dir {} cannot be used", path.display()))?;

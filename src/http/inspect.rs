@@ -41,7 +41,7 @@ async fn cluster(ctx: Ctx) -> Answer {
     let seen = ctx.api.cluster();
     let database = ctx.status().await?.dependencies.remove("event_store");
     let body = json!({
-        "node": seen.node, "revision": seen.revision, "nodes": seen.members,
+        "node": seen.node, "revision": seen.revision, "nodes": seen.members, "singletons": seen.singletons,
         "unowned_shards": seen.unowned_shards, "own_shards": seen.own_shards, "handoffs": seen.handoffs,
         "guard_left_ms": seen.guard_left_ms, "renewed_ms_ago": seen.renewed_ms_ago,
         "redis": {"status": if seen.hints_connected { "up" } else { "down" }},

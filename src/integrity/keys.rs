@@ -14,7 +14,9 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use flexcore_actors::domain::integrity::note::{ED25519, KeyName, NoteError, NoteSignature, VerifierKey};
 use flexcore_actors::ports::checkpoints::{Place, TrustedKey};
 use flexcore_actors::ports::{BoxFuture, Signer};
+use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
+use zeroize::Zeroizing;
 
 use crate::durable;
 
@@ -69,6 +71,10 @@ pub enum KeyError {
     Random(#[source] io::Error),
 }
 
+/// What a cluster's secret is hashed with for its key and for its log's name: apart from whatever else is made of it.
+const CLUSTER_KEY: &str = "flexcore checkpoints v1";
+const CLUSTER_LOG: &str = "flexcore log name v1";
+
 /// A private key with its name.
 struct Key {
     name: KeyName,
@@ -93,9 +99,11 @@ pub struct KeyFile {
 /// # Errors
 /// When the file is there, or cannot be written.
 pub fn generate(path: &Path, name: Option<KeyName>) -> Result<VerifierKey, KeyError> {
-    let key = Key::generate(name)?;
-    let text = key.line();
-    durable::create(path, &text, OWNER_ONLY).map_err(file("create", path))?;
+    create(path, &Key::generate(name)?)
+}
+
+fn create(path: &Path, key: &Key) -> Result<VerifierKey, KeyError> {
+    durable::create(path, &key.line(), OWNER_ONLY).map_err(file("create", path))?;
     Ok(key.public())
 }
 
@@ -144,13 +152,22 @@ impl KeyFile {
         Ok(Self { path: path.to_owned(), beside_store, keys: Arc::new(RwLock::new(keys)) })
     }
 
-    /// The same; a file that is not there is made, with a new key.
+    /// The same; a file that is not there is made, with a new key, or with the one that follows from a cluster's secret:
+    /// whichever of its nodes seals, the others must believe it.
     ///
     /// # Errors
     /// When the file cannot be used or made.
-    pub fn open_or_generate(path: &Path, beside_store: bool) -> Result<Self, KeyError> {
+    pub fn open_or_generate(
+        path: &Path,
+        beside_store: bool,
+        cluster_secret: Option<&str>,
+    ) -> Result<Self, KeyError> {
         if !path.try_exists().map_err(file("look for", path))? {
-            let key = generate(path, None)?;
+            let key = match cluster_secret {
+                Some(secret) => Key::of_cluster(secret)?,
+                None => Key::generate(None)?,
+            };
+            let key = create(path, &key)?;
             tracing::info!(path = %path.display(), %key, "a new key for checkpoints; keep its public half elsewhere");
         }
         Self::open(path, beside_store)
@@ -304,6 +321,16 @@ impl Key {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| KeyError::Random(io::Error::other(error)))?;
         Ok(Self { name, key: SigningKey::from_bytes(&seed) })
+    }
+
+    fn of_cluster(secret: &str) -> Result<Self, KeyError> {
+        let follows = |purpose: &str| {
+            let purposed = Zeroizing::new([purpose.as_bytes(), b"\0", secret.as_bytes()].concat());
+            Zeroizing::<[u8; 32]>::new(Sha256::digest(&*purposed).into())
+        };
+        let log = u128::from_be_bytes(follows(CLUSTER_LOG)[..16].try_into().expect("16 of 32 bytes"));
+        let name = KeyName::new(format!("flexcore/{log:032x}"))?;
+        Ok(Self { name, key: SigningKey::from_bytes(&follows(CLUSTER_KEY)) })
     }
 
     fn read(line: &str) -> Result<Self, &'static str> {

@@ -63,16 +63,32 @@ fn the_published_private_key_is_read() {
 fn a_key_that_others_can_read_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("key");
-    KeyFile::open_or_generate(&path, true).unwrap();
+    KeyFile::open_or_generate(&path, true, None).unwrap();
     assert_eq!(mode(&path), 0o600);
     let kept = fs::read_to_string(&path).unwrap();
-    KeyFile::open_or_generate(&path, true).unwrap();
+    KeyFile::open_or_generate(&path, true, None).unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), kept, "a key that is there is not replaced");
     assert!(matches!(generate(&path, None), Err(KeyError::File { .. })));
     fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-    let error = KeyFile::open_or_generate(&path, true).err().unwrap().to_string();
+    let error = KeyFile::open_or_generate(&path, true, None).err().unwrap().to_string();
     assert!(error.contains("mode 640") && error.contains("chmod 600"), "{error}");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left");
+}
+
+#[test]
+fn nodes_of_a_cluster_make_the_same_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = |file: &str, secret: &str| {
+        let path = folder.path().join(file);
+        KeyFile::open_or_generate(&path, true, Some(secret)).unwrap();
+        fs::read_to_string(&path).unwrap()
+    };
+    let secret = "0123456789abcdef0123456789abcdef";
+    assert_eq!(made("a", secret), made("b", secret));
+    assert_ne!(made("a", secret), made("c", "0123456789abcdef0123456789abcdeg"));
+    assert!(!made("a", secret).contains(secret));
+    let [name, other] = ["a", "c"].map(|file| KeyFile::open(&folder.path().join(file), true).unwrap().name());
+    assert_ne!(name, other, "another cluster's log has another name");
 }
 
 #[tokio::test]

@@ -57,7 +57,7 @@ async fn unknown_paths_and_methods_and_what_is_not_built_have_their_status() {
         (Method::DELETE, format!("{API}/events"), 405, "method-not-allowed"),
         (Method::POST, format!("{API}/pipelines/none/backfill"), 501, "not-built"),
         (Method::POST, format!("{API}/events"), 501, "not-built"),
-        (Method::GET, format!("{API}/tokens"), 501, "not-built"),
+        (Method::GET, format!("{API}/ws/pipelines/p/status"), 501, "not-built"),
         (Method::GET, "/openapi.json".to_owned(), 501, "not-built"),
     ] {
         let reply = bare(&world.client, method.clone(), &path).await.expect(status);

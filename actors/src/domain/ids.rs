@@ -215,11 +215,10 @@ impl StreamId {
         self.0.split_once('-').map_or("", |(_, id)| id)
     }
 
-    /// The stream's shard: which slice of the aggregates it lies in, 0 to 255 (FNV-1a of its name, folded).
+    /// The stream's shard: which slice of the aggregates it lies in.
     #[must_use]
     pub fn shard(&self) -> Shard {
-        let hash = self.0.bytes().fold(0x811c_9dc5_u32, |h, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193));
-        Shard((hash ^ (hash >> 8) ^ (hash >> 16) ^ (hash >> 24)).to_le_bytes()[0])
+        Shard::of(&self.0)
     }
 }
 
@@ -266,6 +265,15 @@ impl fmt::Display for StreamId {
 /// One of the 256 slices of the aggregates; each has one owner at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Shard(pub u8);
+
+impl Shard {
+    /// That of a name: FNV-1a, folded to 0 to 255.
+    #[must_use]
+    pub fn of(name: &str) -> Self {
+        let hash = name.bytes().fold(0x811c_9dc5_u32, |h, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193));
+        Self((hash ^ (hash >> 8) ^ (hash >> 16) ^ (hash >> 24)).to_le_bytes()[0])
+    }
+}
 
 macro_rules! counter {
     ($(#[$doc:meta])* $name:ident) => {

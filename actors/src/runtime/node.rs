@@ -11,7 +11,9 @@ use tokio_util::sync::CancellationToken;
 use super::aggregate::{Directory, Shared, Snapshots};
 use super::api::Api;
 use super::audit::{Recorder, Unrecorded};
-use super::cluster::{Cluster, ClusterPorts, JoinError, Keeper, PeerAnswers, claim_own, join, renewals};
+use super::cluster::{
+    Cluster, ClusterPorts, JoinError, Keeper, PROJECTIONS, PeerAnswers, SEALER, claim_own, join, renewals,
+};
 use super::committer::Committer;
 use super::completion::CompletePipelines;
 use super::inspect::Inspector;
@@ -158,7 +160,8 @@ impl Node {
         let tree = Tree::plant(&inspector, &ids).await?;
         let (writes, times) = (Arc::clone(&store), Arc::clone(&clock));
         let committer = Committer::start(name, writes, times, &tree.infrastructure, head).await;
-        let sealer = Sealer::start(integrity, Arc::clone(&clock), &tree.integrity).await;
+        let sealer =
+            Sealer::start(integrity, Arc::clone(&clock), cluster.singleton(SEALER), &tree.integrity).await;
         let shared = Arc::new(Shared {
             store: Arc::clone(&store),
             committer,
@@ -171,8 +174,12 @@ impl Node {
         });
         let superseded = shared.cluster.superseded.clone();
         let draining = CancellationToken::new();
-        let parts =
-            Parts { store: Arc::clone(&shared.store), models: read_models, draining: draining.clone() };
+        let parts = Parts {
+            store: Arc::clone(&shared.store),
+            models: read_models,
+            singleton: shared.cluster.singleton(PROJECTIONS),
+            ending: CancellationToken::new(),
+        };
         let projections = Projections::start(parts, &tree.projectors).await;
         let services = Arc::new(Services {
             node: name.to_owned(),
@@ -250,7 +257,7 @@ impl Node {
             tracing::warn!("refused requests were not recorded in time");
         }
         self.keeper.abort();
-        self.tree.fell(deadline, &self.services.sealer).await;
+        self.tree.fell(deadline, &self.services).await;
         self.renewals.abort();
         self.services.shared.cluster.leave().await;
     }
@@ -276,10 +283,11 @@ impl Tree {
     }
 
     /// Ends everything; what has not ended by `deadline` is killed. What was stored to the end is sealed.
-    async fn fell(&self, deadline: Instant, sealer: &Sealer) {
+    async fn fell(&self, deadline: Instant, services: &Services) {
         let drain = async |supervisor: &SupervisorHandle| {
             supervisor.drain(deadline.saturating_duration_since(Instant::now())).await;
         };
+        services.projections.end();
         let writers = [
             &self.runners,
             &self.subscriptions,
@@ -293,7 +301,7 @@ impl Tree {
         for supervisor in writers {
             drain(supervisor).await;
         }
-        sealer.finish();
+        services.sealer.finish();
         for supervisor in [&self.integrity, &self.root] {
             drain(supervisor).await;
         }

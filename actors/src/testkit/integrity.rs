@@ -11,7 +11,7 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use jiff::Timestamp;
 
 use crate::domain::event::RecordedEvent;
-use crate::domain::ids::{Position, StreamId};
+use crate::domain::ids::{Epoch, Position, Shard, StreamId};
 use crate::domain::integrity::leaf::next_digest;
 use crate::domain::integrity::merkle::{Hash, Tile};
 use crate::domain::integrity::note::{KeyName, NoteSignature, VerifierKey};
@@ -19,10 +19,11 @@ use crate::ports::checkpoints::{NotePage, NotePlace, OutsideError, Place, Publis
 use crate::ports::event_store::{EventFilter, StoreError};
 use crate::ports::integrity_store::{LogState, Seal, SealOutcome, StoredCheckpoint, StreamEnd};
 use crate::ports::{BoxFuture, EventStore, IdSource, IntegrityStore, OutsideCheckpoints, Signer};
+use crate::runtime::cluster::{SEALER, Shards, Singleton};
 use crate::runtime::inspect::Inspector;
 use crate::runtime::integrity::{IntegrityPorts, Sealer};
 use crate::runtime::supervisor::SupervisorHandle;
-use crate::testkit::ManualClock;
+use crate::testkit::{ManualClock, RunningTime};
 
 /// How long sealing a test's log may take.
 const SEAL_DEADLINE: Duration = Duration::from_secs(30);
@@ -152,8 +153,17 @@ pub async fn seal_log(store: Arc<dyn IntegrityStore>, signer: TestSigner, outsid
     let supervisor = SupervisorHandle::spawn("integrity", Inspector::new("seal"), ids, None).await;
     let supervisor = supervisor.expect("a supervisor can be started");
     let ports = IntegrityPorts { store, signer: Arc::new(signer), outside: Arc::new(outside) };
-    Sealer::start(ports, clock, &supervisor).await.finish();
+    Sealer::start(ports, clock, held_singleton(), &supervisor).await.finish();
     supervisor.drain(SEAL_DEADLINE).await;
+}
+
+/// What one node does for all, for the node that does it for ever.
+#[must_use]
+pub fn held_singleton() -> Singleton {
+    let shards = Shards::new(Arc::new(RunningTime::default()));
+    shards.gain(&[(Shard::of(SEALER), Epoch(1))]);
+    shards.serve_until(Duration::MAX);
+    Singleton::new(SEALER, Arc::new(shards))
 }
 
 /// Signs with a key made of one number.

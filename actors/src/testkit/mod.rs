@@ -17,7 +17,9 @@ mod subscriptions;
 mod tokens;
 
 pub use clock::{ManualClock, RunningTime};
-pub use integrity::{MemoryCheckpoints, MemoryIntegrity, TestSigner, integrity_ports, seal_log};
+pub use integrity::{
+    MemoryCheckpoints, MemoryIntegrity, TestSigner, held_singleton, integrity_ports, seal_log,
+};
 pub use memory::{Fault, MemoryStore};
 pub use memory_read_models::MemoryReadModels;
 pub use network::{MemoryNetwork, NetworkEnd};

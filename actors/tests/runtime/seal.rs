@@ -16,7 +16,9 @@ use flexcore_actors::runtime::inspect::Inspector;
 use flexcore_actors::runtime::integrity::{IntegrityPorts, Sealer, SealerState};
 use flexcore_actors::runtime::supervisor::SupervisorHandle;
 use flexcore_actors::testkit::conformance::{Writer, pipeline};
-use flexcore_actors::testkit::{ManualClock, MemoryCheckpoints, MemoryIntegrity, MemoryStore, TestSigner};
+use flexcore_actors::testkit::{
+    ManualClock, MemoryCheckpoints, MemoryIntegrity, MemoryStore, TestSigner, held_singleton,
+};
 
 use crate::world::World;
 
@@ -57,7 +59,7 @@ impl Log {
             signer: Arc::clone(&self.signer) as _,
             outside: Arc::clone(&self.outside) as _,
         };
-        (Sealer::start(ports, Arc::clone(&self.clock) as _, &supervisor).await, supervisor)
+        (Sealer::start(ports, Arc::clone(&self.clock) as _, held_singleton(), &supervisor).await, supervisor)
     }
 
     async fn checkpoints(&self) -> Vec<StoredCheckpoint> {

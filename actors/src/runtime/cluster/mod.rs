@@ -12,6 +12,7 @@ mod peer;
 mod placement;
 mod router;
 mod shards;
+mod singleton;
 mod view;
 
 use std::collections::BTreeMap;
@@ -38,7 +39,8 @@ pub(super) use peer::{Asked, PeerAnswers};
 pub use placement::most_shards;
 pub(super) use router::Route;
 pub use shards::{Shards, Standing};
-pub use view::{ClusterStatus, MemberStatus, ShardStatus};
+pub use singleton::{PROJECTIONS, SEALER, Singleton};
+pub use view::{ClusterStatus, MemberStatus, ShardStatus, SingletonStatus};
 
 /// What a node needs to be one of several.
 pub struct ClusterPorts {

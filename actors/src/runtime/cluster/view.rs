@@ -1,9 +1,11 @@
 //! What can be seen of the cluster from this node: for people, `/ready` and metrics. Asks nobody.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Serialize;
 
+use super::singleton::SINGLETONS;
 use super::{Cluster, owner_of};
 use crate::domain::ids::{Epoch, Incarnation, Name, Shard};
 use crate::ports::cluster::MemberState;
@@ -17,6 +19,8 @@ pub struct ClusterStatus {
     pub revision: u64,
     /// All members by name, those too that ended lately.
     pub members: Vec<MemberStatus>,
+    /// Work that one node does for all, and who does.
+    pub singletons: Vec<SingletonStatus>,
     /// Shards without an owner.
     pub unowned_shards: usize,
     /// Shards of this node.
@@ -50,6 +54,17 @@ pub struct MemberStatus {
     pub lease_left_ms: u64,
 }
 
+/// Who does what one node does for all, as one of the nodes sees it.
+#[derive(Debug, Clone, Serialize)]
+pub struct SingletonStatus {
+    /// The work.
+    pub name: &'static str,
+    /// The shard whose owner does it.
+    pub shard: Shard,
+    /// The owner's name, when it has one.
+    pub owner: Option<Name>,
+}
+
 /// Who owns a shard, as one of the nodes sees it.
 #[derive(Debug, Clone, Serialize)]
 pub struct ShardStatus {
@@ -71,7 +86,7 @@ impl Cluster {
 
     /// What this node sees.
     pub(in crate::runtime) fn status(&self) -> ClusterStatus {
-        let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let (view, pulse) = (self.view(), *self.pulse.borrow());
         let mut loads: BTreeMap<Incarnation, usize> = BTreeMap::new();
         let owners = (0..=u8::MAX).filter_map(|shard| owner_of(&view, Shard(shard)));
@@ -90,10 +105,22 @@ impl Cluster {
             node: self.name.clone(),
             revision: view.revision,
             members: shown.collect(),
+            singletons: SINGLETONS
+                .into_iter()
+                .map(|name| {
+                    let shard = Shard::of(name);
+                    SingletonStatus {
+                        name,
+                        shard,
+                        owner: owner_of(&view, shard).map(|owner| owner.name.clone()),
+                    }
+                })
+                .collect(),
             unowned_shards: view.shards.iter().filter(|shard| shard.owner.is_none()).count(),
             own_shards: self.shards.owned().len(),
             handoffs: self.shards.leaving(),
-            guard_left_ms: millis(self.shards.guard_left()),
+            // rounded up: 0 is nothing left
+            guard_left_ms: millis(self.shards.guard_left() + Duration::from_nanos(999_999)),
             renewed_ms_ago: pulse.renewed.map(|at| millis(now.saturating_sub(at))),
             hints_connected: self.hints.connected(),
         }

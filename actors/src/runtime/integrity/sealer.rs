@@ -1,5 +1,6 @@
 //! The sealer: an actor that does a turn every second, and a last one when the node ends. What a turn is stands in
-//! `turn.rs`. A turn that fails is logged once and tried again; only a defect fails the actor.
+//! `turn.rs`. Of several nodes one seals ([`SEALER`](super::super::cluster::SEALER)); the others compare what it sealed with what they have seen, and copy its
+//! checkpoints. A turn that fails is logged once and tried again; only a defect fails the actor.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -10,6 +11,7 @@ use super::status::{SealerState, SealerStatus};
 use super::turn::{Memory, TurnError, turn};
 use crate::limits::SEAL_INTERVAL;
 use crate::ports::{Clock, IntegrityStore, OutsideCheckpoints, Signer};
+use crate::runtime::cluster::Singleton;
 use crate::runtime::inspect::Probe;
 use crate::runtime::supervisor::{Child, SupervisorHandle};
 
@@ -44,7 +46,12 @@ enum Kind {
 
 impl Sealer {
     /// Starts the sealer below `supervisor`.
-    pub async fn start(ports: IntegrityPorts, clock: Arc<dyn Clock>, supervisor: &SupervisorHandle) -> Self {
+    pub async fn start(
+        ports: IntegrityPorts,
+        clock: Arc<dyn Clock>,
+        singleton: Singleton,
+        supervisor: &SupervisorHandle,
+    ) -> Self {
         let sealer = Self { ports, status: Arc::default(), slot: Arc::default() };
         let probe = supervisor.probe("sealer", "sealer");
         let (this, shown) = (sealer.clone(), Arc::clone(&probe));
@@ -53,6 +60,7 @@ impl Sealer {
             let actor = SealerActor {
                 ports: this.ports.clone(),
                 clock: Arc::clone(&clock),
+                singleton: singleton.clone(),
                 status: Arc::clone(&this.status),
                 probe: Arc::clone(&shown),
             };
@@ -92,6 +100,7 @@ impl Sealer {
 struct SealerActor {
     ports: IntegrityPorts,
     clock: Arc<dyn Clock>,
+    singleton: Singleton,
     status: Arc<SealerStatus>,
     probe: Arc<Probe>,
 }
@@ -116,14 +125,14 @@ impl Actor for SealerActor {
         let _busy = self.probe.busy();
         match message.0 {
             Kind::Turn => {
-                if self.turn(memory).await {
+                if self.turn(memory, self.singleton.is_here()).await {
                     myself.cast(SealMsg(Kind::Turn)).unwrap_or_default();
                 } else {
                     myself.send_after(SEAL_INTERVAL, || SealMsg(Kind::Turn));
                 }
             }
-            // nothing is stored any more, so this ends
-            Kind::Finish => while self.turn(memory).await {},
+            // this node stores nothing any more, so this ends; its own last events are sealed, whoever seals from now on
+            Kind::Finish => while self.turn(memory, true).await {},
         }
         Ok(())
     }
@@ -131,8 +140,8 @@ impl Actor for SealerActor {
 
 impl SealerActor {
     /// Does a turn and tells how it went; true when there is more to do at once.
-    async fn turn(&self, memory: &mut Memory) -> bool {
-        let (state, more) = match turn(&self.ports, &*self.clock, &self.status, memory).await {
+    async fn turn(&self, memory: &mut Memory, seals: bool) -> bool {
+        let (state, more) = match turn(&self.ports, &*self.clock, &self.status, memory, seals).await {
             Ok(more) => (SealerState::Sealing, more),
             Err(error) => {
                 self.status.failures.fetch_add(1, Relaxed);

@@ -10,7 +10,7 @@ use super::tree::{SealedTree, TreeError, leaves};
 use crate::domain::integrity::checkpoint::Checkpoint;
 use crate::domain::integrity::merkle::{Hash, Tile, TreeBuilder, empty_root};
 use crate::domain::integrity::note::{KeyName, NoteError, SignedNote, VerifierKey};
-use crate::limits::{SEAL_EVENTS, SEAL_PAGE};
+use crate::limits::{SEAL_EVENTS, SEAL_PAGE, WITNESS_LEAVES};
 use crate::ports::batch::whole_micros;
 use crate::ports::checkpoints::{OutsideError, Published, TrustedKey};
 use crate::ports::event_store::StoreError;
@@ -66,12 +66,13 @@ pub(super) struct Memory {
     unpublished: Option<StoredCheckpoint>,
 }
 
-/// Does one turn; true when there is more to seal at once.
+/// Does one turn, in which only the node that `seals` adds a seal; true when there is more to seal at once.
 pub(super) async fn turn(
     ports: &IntegrityPorts,
     clock: &dyn Clock,
     status: &SealerStatus,
     memory: &mut Memory,
+    seals: bool,
 ) -> Result<bool, TurnError> {
     if !memory.looked_outside {
         memory.look_outside(ports, status).await?;
@@ -83,9 +84,15 @@ pub(super) async fn turn(
     status.sealed.store(sealed, Relaxed);
     if let Some(latest) = state.sealed.as_ref().filter(|latest| status.published.load(Relaxed) < latest.size)
     {
+        // by another node's hand too: what this one would not believe, it does not keep as evidence
+        believe(&latest.note, &ports.signer.trusted()).map_err(|why| {
+            TurnError::Alarm(format!(
+                "the latest checkpoint in the store is not to be believed: {why}; is integrity.key_file the same on every node?"
+            ))
+        })?;
         memory.unpublished = Some(latest.clone());
     }
-    let more = if state.position.0 > sealed {
+    let more = if seals && state.position.0 > sealed {
         let origin = memory.origin(ports, &state)?;
         let (tree, seal) = extended(ports, clock, tree, &state, origin).await?;
         memory.seal(ports, status, tree, seal).await?;
@@ -175,7 +182,11 @@ impl Memory {
                 "the log ends at position {last}, but the store holds a checkpoint over {size} events: the log was cut"
             )));
         }
-        if let Some(mut tree) = self.tree.take().filter(|tree| self.agreed && tree.size() < size) {
+        if let Some(mut tree) = self
+            .tree
+            .take()
+            .filter(|tree| self.agreed && tree.size() < size && size - tree.size() <= WITNESS_LEAVES)
+        {
             // another node has sealed meanwhile: what it sealed goes on from here if it has this root
             extend(&*ports.store, &mut tree, size, drop).await?;
             if tree.root() == root {
@@ -192,6 +203,9 @@ impl Memory {
         }
         if let Some(seen) = self.seen {
             agree(ports, &mut sealed, &tree, state, seen).await?;
+        }
+        if self.seen.is_none_or(|seen| seen.size < size) {
+            self.seen = Some(Seen { size, root });
         }
         self.agreed = true;
         self.tree = Some(tree.clone());

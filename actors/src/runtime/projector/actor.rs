@@ -12,7 +12,9 @@ use super::pages::Pages;
 use crate::domain::event::RecordedEvent;
 use crate::domain::ids::Position;
 use crate::domain::projection::{Parked, Projection, fold, keys};
-use crate::limits::{PROJECTION_PAUSE, PROJECTION_POLL, REBUILD_SLICE, SWEEP_ROWS};
+use crate::limits::{
+    PROJECTION_AWAITED, PROJECTION_FOLLOW, PROJECTION_PAUSE, PROJECTION_POLL, REBUILD_SLICE, SWEEP_ROWS,
+};
 use crate::ports::event_store::{EventFilter, StoreError};
 use crate::ports::read_models::{Advance, Advanced, Progress, Projected};
 
@@ -71,10 +73,16 @@ impl<P: Projection> Projector<P> {
     /// One step: a page of the live rows, a while of what is being built, a chunk of what was replaced.
     async fn step(&self, state: &mut State) -> Result<Next, StepError> {
         // whatever ends the step early, the store is asked again
-        let mut known = match state.known.take().filter(|_| !self.lane.take_change()) {
+        let here = self.parts.singleton.is_here();
+        let mut known = match state.known.take().filter(|_| here && !self.lane.take_change()) {
             Some(known) => known,
-            None => self.look().await?,
+            None if here => self.look().await?,
+            None => self.parts.models.open(P::VIEW, P::SHAPE).await?,
         };
+        if !here && !outgrown::<P>(&known) {
+            self.follow(&known).await?;
+            return Ok(Next::Wait);
+        }
         let mut next = Next::Wait;
         if known.shape == P::SHAPE {
             let page = self.pages.after(known.live.position).await?;
@@ -103,6 +111,17 @@ impl<P: Projection> Projector<P> {
         self.lane.show(&known);
         state.known = Some(known);
         Ok(next)
+    }
+
+    /// Shows how far the node that projects has come.
+    async fn follow(&self, known: &Projected) -> Result<(), StoreError> {
+        if known.live.position > self.lane.position()
+            && let Some(last) = self.event_at(known.live.position).await?
+        {
+            self.lane.reflects(last.recorded_at);
+        }
+        self.lane.show(known);
+        Ok(())
     }
 
     /// What the store says, after it was made fit for this program: rows of another history are begun anew, rows of
@@ -139,15 +158,18 @@ impl<P: Projection> Projector<P> {
     /// Whether the log still holds the event that the rows ended with: a store that was restored from a copy does not.
     async fn of_this_history(&self, progress: Progress) -> Result<bool, StoreError> {
         let Some(last_event) = progress.last_event else { return Ok(true) };
-        let before = Position(progress.position.0.saturating_sub(1));
-        let found = self.parts.store.read_all(before, 1, &EventFilter::default()).await?;
-        Ok(found.first().is_some_and(|event| event.id == last_event))
+        Ok(self.event_at(progress.position).await?.is_some_and(|event| event.id == last_event))
+    }
+
+    async fn event_at(&self, position: Position) -> Result<Option<RecordedEvent>, StoreError> {
+        let before = Position(position.0.saturating_sub(1));
+        Ok(self.parts.store.read_all(before, 1, &EventFilter::default()).await?.pop())
     }
 
     /// Builds on for a while; `None` when another projector was faster.
     async fn build(&self, from: Progress) -> Result<Option<Progress>, StepError> {
         let (mut at, began) = (from, Instant::now());
-        while began.elapsed() < REBUILD_SLICE && !self.parts.draining.is_cancelled() {
+        while began.elapsed() < REBUILD_SLICE && !self.parts.ending.is_cancelled() {
             let events = self.pages.read(at.position).await?;
             if events.is_empty() {
                 break;
@@ -209,8 +231,12 @@ impl<P: Projection> Projector<P> {
         Ok(swapped)
     }
 
-    /// Waits for news of the log, for an operator's word, or for the end.
+    /// Waits until there may be something to do, or the end.
     async fn wait(&self, state: &mut State) {
+        if !self.parts.singleton.is_here() {
+            state.known = None;
+            return self.wait_beside().await;
+        }
         // rows that stand still, because a newer program's take their place, wait for no events
         let after = if self.lane.frozen() { Position(u64::MAX) } else { self.lane.position() };
         let mut head = self.parts.store.head_changes();
@@ -222,16 +248,34 @@ impl<P: Projection> Projector<P> {
         tokio::select! {
             () = news => {}
             () = self.lane.woken() => {}
-            () = self.parts.draining.cancelled() => {}
+            () = self.parts.singleton.moved() => {}
+            () = self.parts.ending.cancelled() => {}
             // another node's projector may have moved on, and an operator may have asked it for a rebuild
             () = tokio::time::sleep(PROJECTION_POLL) => state.known = None,
+        }
+    }
+
+    /// Waits while another node projects: until this one does, or it is time to see how far that one has come.
+    async fn wait_beside(&self) {
+        let look = async {
+            if self.lane.is_awaited() {
+                tokio::time::sleep(PROJECTION_AWAITED).await;
+            } else {
+                tokio::time::timeout(PROJECTION_FOLLOW, self.lane.awaited()).await.unwrap_or_default();
+            }
+        };
+        tokio::select! {
+            () = self.lane.woken() => {}
+            () = self.parts.singleton.moved() => {}
+            () = self.parts.ending.cancelled() => {}
+            () = look => {}
         }
     }
 
     async fn pause(&self, pause: Duration) {
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            () = self.parts.draining.cancelled() => {}
+            () = self.parts.ending.cancelled() => {}
         }
     }
 
@@ -258,6 +302,12 @@ impl<P: Projection> Projector<P> {
             StepError::Store(_) => Err(error.into()),
         }
     }
+}
+
+/// Whether a newer program's rows are taking the place of this one's. The node that projects is of that program and folds
+/// into those alone; so that lists do not stand still meanwhile, nodes of this program go on with the live ones.
+fn outgrown<P: Projection>(known: &Projected) -> bool {
+    known.shape == P::SHAPE && known.building.is_some_and(|(_, shape)| shape > P::SHAPE)
 }
 
 /// It stays in the log, and is folded again by the next rebuild.
@@ -294,7 +344,7 @@ impl<P: Projection> Actor for Projector<P> {
             Ok(Next::Wait) => self.wait(state).await,
             Err(error) => self.recover(error).await?,
         }
-        if !self.parts.draining.is_cancelled() {
+        if !self.parts.ending.is_cancelled() {
             self.probe.enqueued();
             myself.cast(GoOn)?;
         }

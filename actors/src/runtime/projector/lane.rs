@@ -27,6 +27,8 @@ pub struct Lane {
     parked: AtomicU64,
     /// Someone changed what the store says of the projection.
     changed: AtomicBool,
+    /// How many wait for a position.
+    awaited: watch::Sender<usize>,
     wake: Notify,
 }
 
@@ -43,6 +45,7 @@ impl Lane {
             events: AtomicU64::new(0),
             parked: AtomicU64::new(0),
             changed: AtomicBool::new(false),
+            awaited: watch::Sender::new(0),
             wake: Notify::new(),
         }
     }
@@ -109,7 +112,11 @@ impl Lane {
     }
 
     pub(super) async fn reach(&self, wanted: Position, patience: Duration) -> bool {
+        if self.position() >= wanted {
+            return true;
+        }
         let mut position = self.position.subscribe();
+        let _awaited = Awaited::new(self);
         let reached = position.wait_for(|position| *position >= wanted);
         matches!(tokio::time::timeout(patience, reached).await, Ok(Ok(_)))
     }
@@ -123,6 +130,18 @@ impl Lane {
     /// Whether it has to, once.
     pub(super) fn take_change(&self) -> bool {
         self.changed.swap(false, Relaxed)
+    }
+
+    /// Whether somebody waits for a position.
+    pub(super) fn is_awaited(&self) -> bool {
+        *self.awaited.borrow() > 0
+    }
+
+    /// Returns when somebody does.
+    pub(super) async fn awaited(&self) {
+        let mut awaited = self.awaited.subscribe();
+        // its end would be the lane's
+        awaited.wait_for(|waiting| *waiting > 0).await.map(drop).unwrap_or_default();
     }
 
     pub(super) async fn woken(&self) {
@@ -149,5 +168,21 @@ impl Lane {
 
     pub(super) fn folded(&self, events: usize) {
         self.events.fetch_add(events as u64, Relaxed);
+    }
+}
+
+/// Somebody waits for a position, for as long as this lives.
+struct Awaited<'a>(&'a Lane);
+
+impl<'a> Awaited<'a> {
+    fn new(lane: &'a Lane) -> Self {
+        lane.awaited.send_modify(|waiting| *waiting += 1);
+        Self(lane)
+    }
+}
+
+impl Drop for Awaited<'_> {
+    fn drop(&mut self) {
+        self.0.awaited.send_modify(|waiting| *waiting -= 1);
     }
 }

@@ -2,7 +2,8 @@
 //! what changed together with the position; beside that it fills a generation that is being rebuilt, and takes away
 //! what was replaced. It keeps nothing that is not in the store, so one that dies is simply started again.
 //!
-//! Of several nodes each has its projectors: whoever stores a page first advances, the others see that and follow.
+//! Of several nodes one projects ([`PROJECTIONS`](super::cluster::PROJECTIONS)); the others look how far it has come. Two that
+//! take themselves for that one harm nothing: whoever stores a page first advances.
 
 mod actor;
 mod lane;
@@ -16,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use self::actor::Projector;
 pub use self::lane::Lane;
 use self::pages::Pages;
+use super::cluster::Singleton;
 use super::supervisor::{Child, SupervisorHandle};
 use crate::domain::ids::Position;
 use crate::domain::projection::{Audit, Executions, Metrics, Pipelines, Plugins, Projection, View};
@@ -29,6 +31,7 @@ pub struct Projections {
     pub models: Arc<dyn ReadModels>,
     lanes: Vec<Arc<Lane>>,
     pages: Arc<Pages>,
+    ending: CancellationToken,
 }
 
 /// What projectors work with.
@@ -36,7 +39,10 @@ pub struct Projections {
 pub(super) struct Parts {
     pub(super) store: Arc<dyn EventStore>,
     pub(super) models: Arc<dyn ReadModels>,
-    pub(super) draining: CancellationToken,
+    /// Whether this node projects.
+    pub(super) singleton: Singleton,
+    /// The node ends.
+    pub(super) ending: CancellationToken,
 }
 
 impl Projections {
@@ -49,7 +55,12 @@ impl Projections {
         lanes.push(start::<Executions>(&parts, &pages, supervisor).await);
         lanes.push(start::<Metrics>(&parts, &pages, supervisor).await);
         lanes.push(start::<Audit>(&parts, &pages, supervisor).await);
-        Self { models: parts.models, lanes, pages }
+        Self { models: parts.models, lanes, pages, ending: parts.ending }
+    }
+
+    /// Projectors end with the step that they are in.
+    pub(super) fn end(&self) {
+        self.ending.cancel();
     }
 
     /// How far a view has come on this node.

@@ -1,6 +1,7 @@
 //! Three nodes on one store: any of them answers anything, and what one of them did goes on at another.
 
 mod rig;
+mod singletons;
 
 use std::time::Duration;
 

@@ -19,10 +19,11 @@ use flexcore_actors::ports::event_store::{
 use flexcore_actors::ports::{BoxFuture, ClusterStore, EventStore};
 use flexcore_actors::runtime::api::{Accepted, Api, ApiError, Command, CommandKind, Context};
 use flexcore_actors::runtime::cluster::{ClusterPorts, Timings};
+use flexcore_actors::runtime::integrity::IntegrityPorts;
 use flexcore_actors::runtime::node::{Node, Ports};
 use flexcore_actors::testkit::{
-    MemoryNetwork, MemoryReadModels, MemorySnapshots, MemoryStore, MemorySubscriptions, RunningTime,
-    integrity_ports,
+    MemoryIntegrity, MemoryNetwork, MemoryReadModels, MemorySnapshots, MemoryStore, MemorySubscriptions,
+    RunningTime, integrity_ports,
 };
 use serde_json::Value;
 use tokio::sync::watch;
@@ -45,6 +46,7 @@ pub struct Rig {
     pub network: Arc<MemoryNetwork>,
     subscriptions: Arc<MemorySubscriptions>,
     read_models: Arc<MemoryReadModels>,
+    integrity: Arc<MemoryIntegrity>,
 }
 
 /// One of them.
@@ -58,8 +60,10 @@ pub struct Member {
 
 impl Rig {
     pub fn new() -> Self {
+        let store = Arc::new(MemoryStore::new());
         Self {
-            store: Arc::new(MemoryStore::new()),
+            integrity: Arc::new(MemoryIntegrity::new(Arc::clone(&store) as _)),
+            store,
             network: MemoryNetwork::new(),
             subscriptions: Arc::new(MemorySubscriptions::new(Arc::new(System))),
             read_models: Arc::new(MemoryReadModels::default()),
@@ -89,7 +93,10 @@ impl Rig {
             host: Arc::clone(&host) as _,
             logs: Arc::new(NoLogs),
             policy: Arc::default(),
-            integrity: integrity_ports(Arc::clone(&line) as _),
+            integrity: IntegrityPorts {
+                store: Arc::clone(&self.integrity) as _,
+                ..integrity_ports(Arc::clone(&line) as _)
+            },
             clock: Arc::new(System),
             ids: Arc::new(System),
             cluster,
