@@ -214,7 +214,7 @@ fn attend(program: Pid, policy: &Policy, watch: &Watch, line: &OwnedFd) {
                 let (kind, number) = match outcome {
                     Outcome::Signal(number) => (b's', number),
                     Outcome::Exit(number) => (b'e', number),
-                    Outcome::OutOfMemory { .. } => return,
+                    Outcome::OutOfMemory { .. } | Outcome::LeaseOver => return,
                 };
                 let [a, b, c, d] = number.to_le_bytes();
                 let result = policy.result.as_deref().and_then(open_result);

@@ -84,6 +84,7 @@ enum Cause {
     MainEnded,
     Ordered,
     DaemonGone,
+    LeaseOver,
     OutOfMemory(Excess),
 }
 
@@ -202,13 +203,18 @@ impl Program {
             None => (self.reaper.ended().unwrap_or(killed), self.result.as_deref().and_then(open_result)),
         };
         let daemon_gone = matches!(cause, Cause::DaemonGone);
+        let lease_over = matches!(cause, Cause::LeaseOver) && ended == killed;
         let excess = match cause {
             Cause::OutOfMemory(excess) => Some(excess),
             // A process that the kernel killed may be the last that was looked at.
             _ if ended == killed => self.account.killed(),
             _ => None,
         };
-        let outcome = excess.map_or(ended, |Excess { limit, peak }| Outcome::OutOfMemory { limit, peak });
+        let outcome = match excess {
+            _ if lease_over => Outcome::LeaseOver,
+            Some(Excess { limit, peak }) => Outcome::OutOfMemory { limit, peak },
+            None => ended,
+        };
         let survivors = survivors.into_iter().map(Pid::as_raw).collect();
         let usage = self.account.usage(wall);
         let (refused, result_is_there) = (self.notices.refused(), result.is_some());
@@ -248,7 +254,10 @@ impl Program {
                 return cause;
             }
             let may_run = self.lease.enforce(since_boot(), self.init.as_ref().map(|init| init.pid));
-            if !may_run || self.kill_at.is_some_and(|at| at <= Instant::now()) {
+            if !may_run {
+                return Cause::LeaseOver;
+            }
+            if self.kill_at.is_some_and(|at| at <= Instant::now()) {
                 return Cause::Ordered;
             }
             if let Some(excess) = self.account.look() {

@@ -115,6 +115,7 @@ fn of_launcher(ended: sandbox::Ended, traffic: Traffic) -> Ended {
         sandbox::Status::Exit(code) => Status::Exit(code),
         sandbox::Status::Signal(signal) => Status::Signal(signal),
         sandbox::Status::Oom { limit, peak } => Status::Oom { limit, peak },
+        sandbox::Status::LeaseOver => Status::LeaseOver,
         sandbox::Status::Lost => Status::Lost,
     };
     let sandbox::Usage { wall_ms, cpu_ms, peak_memory_bytes } = ended.usage;

@@ -160,6 +160,8 @@ pub enum Status {
         /// What was measured, bytes.
         peak: u64,
     },
+    /// Its node could not renew its lease, and it was ended.
+    LeaseOver,
     /// Its launcher died; how it ended is not known.
     Lost,
 }

@@ -103,6 +103,11 @@ pub fn cause_of_status(plugin: &Name, status: Status) -> Option<Cause> {
             ),
         )
         .with_detail(json!({"plugin": plugin, "limit_bytes": limit, "peak_bytes": peak})),
+        Status::LeaseOver => Cause::new(
+            CauseKind::LostNode,
+            format!("{plugin} was ended because its node could not renew its lease: another may have taken over"),
+        )
+        .with_detail(json!({"plugin": plugin})),
         Status::Lost => {
             Cause::new(CauseKind::LostNode, format!("the launcher of {plugin} died, and {plugin} with it"))
                 .with_detail(json!({"plugin": plugin}))

@@ -58,6 +58,8 @@ pub enum Status {
         /// What was measured, bytes.
         peak: u64,
     },
+    /// Its node could not say for too long that it may run, and it was killed.
+    LeaseOver,
     /// The launcher ended without a report; how the program ended is not known, but it has.
     Lost,
 }
@@ -260,6 +262,7 @@ impl From<protocol::Ended> for Ended {
             Outcome::Exit(code) => Status::Exit(code),
             Outcome::Signal(signal) => Status::Signal(signal),
             Outcome::OutOfMemory { limit, peak } => Status::Oom { limit, peak },
+            Outcome::LeaseOver => Status::LeaseOver,
         };
         let protocol::Ended { usage, survivors, refused, .. } = ended;
         Self { status, usage, survivors, result: None, refused }

@@ -302,6 +302,8 @@ pub enum Outcome {
         /// What was measured, bytes.
         peak: u64,
     },
+    /// Its lease ran out long ago ([`Order::Lease`]), and it was killed.
+    LeaseOver,
 }
 
 /// What a tree of processes used.

@@ -78,7 +78,7 @@ fn a_stopped_tree_is_killed_in_the_end() {
         launched.order(&Order::lease(since_boot() + STOPPED - FROZEN_MAX));
         until_states(&launched, isolation, "stopped", is_stopped);
         let ended = launched.ended();
-        assert_eq!(ended.outcome, Outcome::Signal(libc::SIGKILL));
+        assert_eq!(ended.outcome, Outcome::LeaseOver);
         assert!(ended.survivors.is_empty(), "{ended:?}");
     }
 }
