@@ -35,6 +35,8 @@ pub(in crate::runtime) struct Keeper {
     /// Shards that could not be given away, and when.
     kept: HashMap<Shard, Instant>,
     takeovers: JoinSet<()>,
+    /// The store did not answer the last time.
+    failing: bool,
 }
 
 impl Keeper {
@@ -50,6 +52,7 @@ impl Keeper {
             handoffs: JoinSet::new(),
             kept: HashMap::new(),
             takeovers: JoinSet::new(),
+            failing: false,
         }
     }
 
@@ -57,14 +60,19 @@ impl Keeper {
     pub(in crate::runtime) async fn run(mut self) {
         let cluster = Arc::clone(&self.cluster);
         while !cluster.superseded.is_cancelled() {
-            let pending = match self.keep().await {
-                Ok(pending) => pending,
-                Err(error) => {
-                    let error = &error as &dyn std::error::Error;
+            let kept = self.keep().await;
+            let failed = kept.is_err();
+            match (&kept, self.failing) {
+                (Err(error), false) => {
+                    let error = error as &dyn std::error::Error;
                     tracing::warn!(error, "the cluster's members and shards cannot be looked after now");
-                    true
                 }
-            };
+                (Ok(_), true) => tracing::info!("the cluster's members and shards are looked after again"),
+                // it is tried many times a second, and told once
+                (Err(_), true) | (Ok(_), false) => {}
+            }
+            self.failing = failed;
+            let pending = kept.unwrap_or(true);
             tokio::time::sleep(LOOK_PAUSE).await;
             self.wait(if pending { AGAIN } else { VIEW_EVERY }).await;
         }
