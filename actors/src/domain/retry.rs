@@ -76,6 +76,12 @@ impl RetryPolicy {
         (self.on.contains(&class) && counted < self.attempts).then(|| self.backoff(counted, fraction))
     }
 
+    /// The longest that [`Self::pause`] answers.
+    #[must_use]
+    pub fn longest_pause(&self) -> Duration {
+        self.max.mul_f64(1.0 + self.jitter)
+    }
+
     /// `min(initial · factor^(failures−1), max)`, made longer or shorter by up to `jitter` of itself.
     fn backoff(&self, failures: u32, fraction: f64) -> Duration {
         let exponent = i32::try_from(failures.saturating_sub(1)).unwrap_or(i32::MAX);

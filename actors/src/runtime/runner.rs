@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -81,18 +82,31 @@ pub(super) enum RunnerMsg {
 struct State {
     _alive: Alive,
     live: HashMap<Name, LiveWorker>,
-    /// Timers of retries that are set, by due time.
-    timers: HashMap<Name, Timestamp>,
+    /// Timers of retries.
+    timers: HashMap<Name, Timer>,
     /// Tells this actor of changes; ends with it.
     followers: Vec<Follower>,
     /// The pipeline's state as of its last change, while the execution waits to begin.
     pipeline: Option<watch::Receiver<Arc<Pipeline>>>,
 }
 
+struct Timer {
+    due: Timestamp,
+    /// It has run out: the retry is due, whatever the clock says.
+    fired: bool,
+}
+
 struct LiveWorker {
     attempt: u32,
     cancel: CancellationToken,
     task: JoinHandle<()>,
+}
+
+impl State {
+    /// Whether a retry that was to be started at `due` may start.
+    fn is_due(&self, step: &Name, due: Timestamp, now: Timestamp) -> bool {
+        due <= now || self.timers.get(step).is_some_and(|timer| timer.fired && timer.due == due)
+    }
 }
 
 impl Drop for LiveWorker {
@@ -127,8 +141,11 @@ impl Actor for Runner {
         let _busy = self.probe.busy();
         match message {
             RunnerMsg::Reconcile => {}
-            // where the clock lags behind the timer, the retry is not due yet and gets another
-            RunnerMsg::Due(step) => drop(state.timers.remove(&step)),
+            RunnerMsg::Due(step) => {
+                if let Some(timer) = state.timers.get_mut(&step) {
+                    timer.fired = true;
+                }
+            }
             RunnerMsg::Ended { step, attempt, end } => {
                 state.live.remove(&step);
                 self.record_end(&step, attempt, *end).await;
@@ -222,6 +239,10 @@ impl Runner {
         done
     }
 
+    fn now(&self) -> Timestamp {
+        self.services.shared.clock.now()
+    }
+
     async fn act(
         &self,
         myself: &ActorRef<RunnerMsg>,
@@ -232,10 +253,13 @@ impl Runner {
     ) -> Result<(), SubmitError> {
         match action {
             Action::Start { .. } if self.stop.is_cancelled() => Ok(()),
-            Action::Start { step, due: Some(due), .. } if due > self.services.shared.clock.now() => {
-                if state.timers.insert(step.clone(), due) != Some(due) {
-                    let pause = due.duration_since(self.services.shared.clock.now());
-                    let pause = pause.try_into().unwrap_or_default();
+            Action::Start { step, due: Some(due), .. } if !state.is_due(&step, due, self.now()) => {
+                if state.timers.get(&step).is_none_or(|timer| timer.due != due) {
+                    state.timers.insert(step.clone(), Timer { due, fired: false });
+                    // by the clock of the node that recorded it, which may be another's and go wrong
+                    let longest = execution.step(&step).map(|state| state.step.retry.longest_pause());
+                    let pause = Duration::try_from(due.duration_since(self.now())).unwrap_or_default();
+                    let pause = pause.min(longest.unwrap_or_default());
                     myself.send_after(pause, || RunnerMsg::Due(step));
                 }
                 Ok(())

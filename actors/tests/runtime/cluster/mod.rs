@@ -9,6 +9,7 @@ use flexcore_actors::domain::ids::{ExecutionId, StreamId};
 use flexcore_actors::runtime::api::{ApiError, CommandKind};
 use flexcore_actors::runtime::node::Loss;
 use flexcore_actors::runtime::views::Phase;
+use jiff::SignedDuration;
 use serde_json::json;
 
 use self::rig::{Member, Rig, settled, until};
@@ -140,6 +141,34 @@ async fn what_a_lost_node_ran_goes_on_at_another() {
     // the permit that it held is given back
     let tap = a.api.plugin(&"tap".parse().unwrap()).await.unwrap();
     assert_eq!(tap.executions.running, 0, "{tap:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_retry_does_not_wait_for_the_hour_by_which_a_lost_node_was_ahead() {
+    let rig = Rig::new();
+    let [a, b] = [rig.start("a").await, rig.start("b").await];
+    let c = rig.start_at("c", SignedDuration::from_hours(1)).await;
+    settled(&[&a, &b, &c]).await;
+    a.ok(CommandKind::RegisterPlugin, "tap", plugin("tap", 50)).await;
+    let script = json!([{"attempt": 1, "fail": "exit"}]);
+    let mut patient = step("load", script);
+    patient["retry"] = json!({"attempts": 2, "initial": "3s", "max": "3s", "jitter": 0});
+    let name = (0..).map(|n| format!("p{n}"));
+    let mut id = None;
+    for name in name.take(50) {
+        if rig.owner(&pipeline(&name)).await == "c" {
+            a.ok(CommandKind::CreatePipeline, &name, json!({"steps": [patient]})).await;
+            id = Some(run(&a, &name).await);
+            break;
+        }
+    }
+    let id = id.expect("c owns one of fifty");
+    until("its retry is scheduled", async || {
+        rig.told(&StreamId::execution(id)).await.iter().any(|(kind, _)| kind == "StepRetryScheduled")
+    })
+    .await;
+    c.cut_off(&rig);
+    assert_eq!(ended(&b, id).await, "completed");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

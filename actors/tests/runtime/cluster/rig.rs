@@ -16,7 +16,7 @@ use flexcore_actors::ports::cluster::{ClusterView, Join, Joined, MemberState, Re
 use flexcore_actors::ports::event_store::{
     AppendOutcome, EventFilter, StoreError, StoredCommand, StreamOrder, Wakeup,
 };
-use flexcore_actors::ports::{BoxFuture, ClusterStore, EventStore};
+use flexcore_actors::ports::{BoxFuture, Clock, ClusterStore, EventStore};
 use flexcore_actors::runtime::api::{Accepted, Api, ApiError, Command, CommandKind, Context};
 use flexcore_actors::runtime::cluster::{ClusterPorts, Timings};
 use flexcore_actors::runtime::integrity::IntegrityPorts;
@@ -25,6 +25,7 @@ use flexcore_actors::testkit::{
     MemoryIntegrity, MemoryNetwork, MemoryReadModels, MemorySnapshots, MemoryStore, MemorySubscriptions,
     RunningTime, integrity_ports,
 };
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -72,6 +73,11 @@ impl Rig {
 
     /// Starts a node and waits for nothing.
     pub async fn start(&self, name: &str) -> Member {
+        self.start_at(name, SignedDuration::ZERO).await
+    }
+
+    /// The same with a clock that is wrong by so much.
+    pub async fn start_at(&self, name: &str, off: SignedDuration) -> Member {
         let name = Name::new(name).unwrap();
         let line = Arc::new(Line { inner: Arc::clone(&self.store), cut: AtomicBool::new(false) });
         let (host, end) = (Arc::new(ScriptedHost::default()), self.network.end(&name));
@@ -97,7 +103,7 @@ impl Rig {
                 store: Arc::clone(&self.integrity) as _,
                 ..integrity_ports(Arc::clone(&line) as _)
             },
-            clock: Arc::new(System),
+            clock: Arc::new(Wrong(off)),
             ids: Arc::new(System),
             cluster,
         };
@@ -176,6 +182,15 @@ pub async fn settled(nodes: &[&Member]) {
             && seen.iter().all(|status| status.handoffs == 0 && status.unowned_shards == 0)
     })
     .await;
+}
+
+/// A clock that is wrong by this.
+struct Wrong(SignedDuration);
+
+impl Clock for Wrong {
+    fn now(&self) -> Timestamp {
+        System.now() + self.0
+    }
 }
 
 /// A node's way to the store.
