@@ -20,7 +20,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use flexcore_actors::domain::audit::RequestAccepted;
@@ -145,10 +145,13 @@ impl Node {
         self.runtime.lost().await
     }
 
-    /// Ends it in an orderly way: the gateway first, then what runs, within `grace`.
+    /// Ends it in an orderly way, within `grace`: what runs, its part in the cluster, the gateway, and then all the rest.
     pub async fn shutdown(self, grace: Duration) {
+        let deadline = Instant::now() + grace;
+        // who asks goes on asking here until it is seen that the node is not ready
+        self.runtime.drain(deadline).await;
         self.gateway_shutdown.cancel();
-        self.runtime.shutdown(grace).await;
+        self.runtime.end(deadline).await;
         // to the end it tells others who owns what
         if let Some(peers) = self.peers {
             peers.end().await;

@@ -76,17 +76,17 @@ impl Recorder {
         Self { services, stream, version: Version(0), leaf: LeafHash::NONE, pending: Vec::new() }
     }
 
-    /// Records what is noted until the node drains, then the rest.
+    /// Records what is noted until the node ends, then the rest.
     pub(super) async fn run(mut self) {
         let services = Arc::clone(&self.services);
-        while !services.draining.is_cancelled() {
+        while !services.ending.is_cancelled() {
             tokio::select! {
                 () = services.unrecorded.news.notified() => {}
-                () = services.draining.cancelled() => {}
+                () = services.ending.cancelled() => {}
             }
             tokio::select! {
                 () = tokio::time::sleep(AUDIT_EVERY) => {}
-                () = services.draining.cancelled() => {}
+                () = services.ending.cancelled() => {}
             }
             self.record().await;
         }

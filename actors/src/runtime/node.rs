@@ -173,12 +173,12 @@ impl Node {
             replays: Semaphore::new(REPLAYS),
         });
         let superseded = shared.cluster.superseded.clone();
-        let draining = CancellationToken::new();
+        let (draining, ending) = (CancellationToken::new(), CancellationToken::new());
         let parts = Parts {
             store: Arc::clone(&shared.store),
             models: read_models,
             singleton: shared.cluster.singleton(PROJECTIONS),
-            ending: CancellationToken::new(),
+            ending: ending.clone(),
         };
         let projections = Projections::start(parts, &tree.projectors).await;
         let services = Arc::new(Services {
@@ -199,6 +199,7 @@ impl Node {
             projections,
             unrecorded: Unrecorded::default(),
             draining,
+            ending,
             subscriptions: Arc::new(Subscriptions::new(name, store, subscriptions, superseded)),
             shared,
         });
@@ -235,21 +236,45 @@ impl Node {
         }
     }
 
-    /// Ends the node: starts nothing new, ends what runs (an execution goes on at the next start), then its actors.
-    /// What has not ended after `grace` is killed.
-    pub async fn shutdown(mut self, grace: Duration) {
-        self.services.draining.cancel();
-        self.services.shared.cluster.drain();
-        self.sweeper.abort();
+    /// Ends the node: [`Self::drain`], then [`Self::end`]. What has not ended after `grace` is killed.
+    pub async fn shutdown(self, grace: Duration) {
         let deadline = Instant::now() + grace;
+        self.drain(deadline).await;
+        self.end(deadline).await;
+    }
+
+    /// Starts nothing new, ends what runs (an execution goes on at the next start, or at another node), and gives its shards
+    /// to the others. It answers meanwhile, for others too.
+    pub async fn drain(&self, deadline: Instant) {
+        let cluster = &self.services.shared.cluster;
+        self.services.draining.cancel();
+        cluster.drain();
+        self.sweeper.abort();
         let idle = async {
             while self.services.live.runners() > 0 {
                 tokio::time::sleep(DRAIN_POLL).await;
             }
         };
-        if tokio::time::timeout(grace, idle).await.is_err() {
-            tracing::warn!(?grace, "executions did not end in time and are killed");
+        if tokio::time::timeout_at(deadline.into(), idle).await.is_err() {
+            tracing::warn!("executions did not end in time and are killed");
         }
+        let handed_over = async {
+            while cluster.has_heirs() && !cluster.shards.owned().is_empty() {
+                cluster.look();
+                tokio::time::sleep(DRAIN_POLL).await;
+            }
+        };
+        if tokio::time::timeout_at(deadline.into(), handed_over).await.is_err() {
+            tracing::warn!(
+                shards = cluster.shards.owned().len(),
+                "shards were not handed over in time: others find them free"
+            );
+        }
+    }
+
+    /// Ends its actors, and leaves the cluster. What has not ended by `deadline` is killed.
+    pub async fn end(mut self, deadline: Instant) {
+        self.services.ending.cancel();
         // what was refused last is recorded while there is a committer
         let left = deadline.saturating_duration_since(Instant::now());
         if tokio::time::timeout(left, &mut self.recorder).await.is_err() {
@@ -257,7 +282,7 @@ impl Node {
             tracing::warn!("refused requests were not recorded in time");
         }
         self.keeper.abort();
-        self.tree.fell(deadline, &self.services).await;
+        self.tree.fell(deadline, &self.services.sealer).await;
         self.renewals.abort();
         self.services.shared.cluster.leave().await;
     }
@@ -283,11 +308,10 @@ impl Tree {
     }
 
     /// Ends everything; what has not ended by `deadline` is killed. What was stored to the end is sealed.
-    async fn fell(&self, deadline: Instant, services: &Services) {
+    async fn fell(&self, deadline: Instant, sealer: &Sealer) {
         let drain = async |supervisor: &SupervisorHandle| {
             supervisor.drain(deadline.saturating_duration_since(Instant::now())).await;
         };
-        services.projections.end();
         let writers = [
             &self.runners,
             &self.subscriptions,
@@ -301,7 +325,7 @@ impl Tree {
         for supervisor in writers {
             drain(supervisor).await;
         }
-        services.sealer.finish();
+        sealer.finish();
         for supervisor in [&self.integrity, &self.root] {
             drain(supervisor).await;
         }

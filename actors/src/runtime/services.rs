@@ -62,6 +62,8 @@ pub struct Services {
     pub unrecorded: Unrecorded,
     /// Cancelled when the node drains: nothing new is started.
     pub draining: CancellationToken,
+    /// Cancelled when the node has drained: what it does for itself ends too.
+    pub ending: CancellationToken,
 }
 
 impl Services {

@@ -191,6 +191,14 @@ impl Cluster {
         self.shards.give_up();
     }
 
+    /// Whether there is another to whom its shards can go.
+    pub(super) fn has_heirs(&self) -> bool {
+        let view = self.view.borrow();
+        let heir =
+            |member: &Member| member.state == MemberState::Live && member.incarnation != self.incarnation;
+        !self.superseded.is_cancelled() && view.members.iter().any(heir)
+    }
+
     /// Lets the keeper look at the store now.
     pub(super) fn look(&self) {
         self.look.notify_one();

@@ -31,7 +31,6 @@ pub struct Projections {
     pub models: Arc<dyn ReadModels>,
     lanes: Vec<Arc<Lane>>,
     pages: Arc<Pages>,
-    ending: CancellationToken,
 }
 
 /// What projectors work with.
@@ -55,12 +54,7 @@ impl Projections {
         lanes.push(start::<Executions>(&parts, &pages, supervisor).await);
         lanes.push(start::<Metrics>(&parts, &pages, supervisor).await);
         lanes.push(start::<Audit>(&parts, &pages, supervisor).await);
-        Self { models: parts.models, lanes, pages, ending: parts.ending }
-    }
-
-    /// Projectors end with the step that they are in.
-    pub(super) fn end(&self) {
-        self.ending.cancel();
+        Self { models: parts.models, lanes, pages }
     }
 
     /// How far a view has come on this node.
