@@ -430,6 +430,7 @@ async fn read_models_are_shown_and_rebuilt() {
     let replaced = async {
         while world.get("/projections").await.body["items"][1]["generation"].as_u64() == Some(generation) {
             assert_eq!(world.get("/plugins").await.body["items"].as_array().unwrap().len(), 1);
+            tokio::time::sleep(Duration::from_millis(10)).await; // nothing here waits: who rebuilds needs the thread
         }
     };
     tokio::time::timeout(DEADLINE, replaced).await.expect("rebuilt in time");
