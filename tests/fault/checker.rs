@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use flexcore_test_support::{Client, wait_for};
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::rig::{API, PROGRESS_DEADLINE, bookmarked_line};
@@ -23,6 +24,8 @@ pub(crate) struct Event {
     pub(crate) id: String,
     pub(crate) kind: String,
     pub(crate) data: Value,
+    pub(crate) node: String,
+    pub(crate) timestamp: Timestamp,
 }
 
 impl Event {
@@ -36,6 +39,8 @@ impl Event {
             id: text("id"),
             kind: text("type"),
             data: item["data"].clone(),
+            node: item["metadata"]["node"].as_str().unwrap_or_else(|| panic!("no node in {item}")).to_owned(),
+            timestamp: text("timestamp").parse().unwrap_or_else(|e| panic!("timestamp: {e} in {item}")),
         }
     }
 
@@ -229,6 +234,9 @@ impl Log {
 
     /// **S9**: only the attempt that holds a bookmark moves it, forward in its own order, and so does what it says.
     fn bookmarks(&self) {
+        let queued = self.0.iter().filter(|event| event.kind == "ExecutionQueued");
+        let from_scratch: BTreeSet<&str> =
+            queued.filter(|event| event.data["from_scratch"] == true).filter_map(Event::execution).collect();
         #[derive(Default)]
         struct Bookmark<'a> {
             holder: Option<(&'a str, u64)>,
@@ -245,6 +253,9 @@ impl Log {
                         .holder
                         .is_none_or(|(execution, attempt)| execution == new.0 && attempt < new.1);
                     assert!(later, "{:?} held it before {event:?}", bookmark.holder);
+                    if bookmark.holder.is_none() && from_scratch.contains(new.0) {
+                        bookmark.line = 0;
+                    }
                     (bookmark.holder, bookmark.sequence) = (Some(new), 0);
                 }
                 "BookmarkAdvanced" => {

@@ -1,9 +1,18 @@
 //! Three nodes on one database: any of them answers for all, and what one of them did is done by the others when it is gone.
+//! Here is what the tests of this folder share: the nodes, six pipelines that copy a source, and what can be asked of them.
 
-use std::time::{Duration, Instant};
+mod clock;
+mod cuts;
+mod load;
+mod members;
+mod rolling;
+mod services;
+mod soak;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use flexcore_test_support::{Client, Node, NodeBuilder, PrivateRedis, TestDatabase, wait_for};
-use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::checker::Log;
@@ -22,15 +31,15 @@ struct Cluster {
     rig: Rig,
     others: Vec<Node>,
     redis: PrivateRedis,
-    _database: TestDatabase, // after the nodes
+    _database: Option<TestDatabase>, // after the nodes
 }
 
 /// A node of the cluster on this database and Redis.
-fn member(name: &str, database: &TestDatabase, redis: &PrivateRedis) -> NodeBuilder {
+fn member(name: &str, database: &str, redis: &str) -> NodeBuilder {
     node()
         .env("FLEXCORE_NODE_NAME", name)
-        .env("FLEXCORE_DATABASE_URL", database.url())
-        .env("FLEXCORE_CLUSTER_REDIS_URL", redis.url())
+        .env("FLEXCORE_DATABASE_URL", database)
+        .env("FLEXCORE_CLUSTER_REDIS_URL", redis)
         .env("FLEXCORE_CLUSTER_SECRET", "a secret for tests, and for tests alone")
         .env("FLEXCORE_GRPC_LISTEN", "127.0.0.1:0")
 }
@@ -38,14 +47,35 @@ fn member(name: &str, database: &TestDatabase, redis: &PrivateRedis) -> NodeBuil
 impl Cluster {
     /// Three nodes that have divided the shards, and pipelines that copy a source.
     async fn start() -> Self {
-        let (database, redis) = (TestDatabase::create().await, PrivateRedis::start().await);
-        let rig = Rig::of(member("a", &database, &redis)).await;
+        Self::start_with(|_, builder| builder).await
+    }
+
+    /// The same, each node changed by the test.
+    async fn start_with(change: impl Fn(&str, NodeBuilder) -> NodeBuilder) -> Self {
+        let database = TestDatabase::create().await;
+        let url = database.url();
+        Self { _database: Some(database), ..Self::on(&url, change).await }
+    }
+
+    /// The same on a database that the test has.
+    async fn on(database: &str, change: impl Fn(&str, NodeBuilder) -> NodeBuilder) -> Self {
+        Self::with(database, PrivateRedis::start().await, change).await
+    }
+
+    /// The same with a Redis that the test has.
+    async fn with(
+        database: &str,
+        redis: PrivateRedis,
+        change: impl Fn(&str, NodeBuilder) -> NodeBuilder,
+    ) -> Self {
+        let made = |name: &str| change(name, member(name, database, &redis.url()));
+        let rig = Rig::of(made("a")).await;
         rig.write_source(RECORDS);
         let mut others = Vec::new();
         for name in ["b", "c"] {
-            others.push(member(name, &database, &redis).start().await);
+            others.push(made(name).start().await);
         }
-        let cluster = Self { rig, others, redis, _database: database };
+        let cluster = Self { rig, others, redis, _database: None };
         cluster.divided(3).await;
         for n in 0..PIPELINES {
             cluster.rig.pipeline(&pipeline(n), RATE).await;
@@ -58,12 +88,17 @@ impl Cluster {
         [&self.rig.node].into_iter().chain(&self.others).map(Node::client).collect()
     }
 
+    /// The cluster as the first node sees it.
+    async fn seen(&self) -> Value {
+        self.rig.node.client().get(&format!("{API}/inspect/cluster")).await.expect(200).json
+    }
+
     /// Waits until so many nodes own all shards, about the same number each, as each of them sees it.
     async fn divided(&self, nodes: usize) -> u64 {
         let mut revision = 0;
         for client in self.clients() {
             revision = wait_for("the shards are divided", PATIENCE, async || {
-                let seen = client.get("/api/v1/flexcore/inspect/cluster").await.expect(200).json;
+                let seen = client.get(&format!("{API}/inspect/cluster")).await.expect(200).json;
                 let own = |node: &Value| node["shards"].as_u64().unwrap_or_default();
                 let live: Vec<u64> = seen["nodes"]
                     .as_array()
@@ -82,12 +117,13 @@ impl Cluster {
         revision
     }
 
-    /// The members as the first node sees them, by name, with their shards.
-    async fn shards_of(&self, name: &str) -> u64 {
-        let seen = self.rig.node.client().get("/api/v1/flexcore/inspect/cluster").await.expect(200).json;
+    /// The members by name: which life of each, and how it is.
+    async fn lives(&self) -> BTreeMap<String, String> {
+        let seen = self.seen().await;
         let nodes = seen["nodes"].as_array().cloned().unwrap_or_default();
-        let node = nodes.iter().find(|node| node["name"] == name);
-        node.and_then(|node| node["shards"].as_u64()).unwrap_or_default()
+        let life =
+            |node: &Value| (node["name"].to_string(), format!("{} {}", node["incarnation"], node["state"]));
+        nodes.iter().map(life).collect()
     }
 
     /// Starts an execution of every pipeline, each by another node.
@@ -139,9 +175,49 @@ impl Cluster {
         own
     }
 
+    /// Waits until every node says this of its hints.
+    async fn hints(&self, are: &str) {
+        for client in self.clients() {
+            wait_for(&format!("hints are {are}"), PATIENCE, async || {
+                let seen = client.get(&format!("{API}/inspect/cluster")).await.expect(200).json;
+                if seen["redis"]["status"] == are { Ok(()) } else { Err(seen) }
+            })
+            .await;
+        }
+    }
+
+    /// Whether all of these have ended.
+    async fn over(&self, ids: &[String]) -> bool {
+        let client = self.rig.node.client();
+        for id in ids {
+            let reply = client.get(&format!("{API}/executions/{id}")).await;
+            if reply.status != 200 || !is_over(&reply.json) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Waits until all of these have ended.
+    async fn all_over(&self, ids: &[String]) {
+        wait_for(
+            "executions end",
+            PATIENCE,
+            async || if self.over(ids).await { Ok(()) } else { Err("not yet") },
+        )
+        .await;
+    }
+
+    /// The whole log.
+    async fn log(&self) -> Log {
+        Log::settled(&self.rig.node.client()).await
+    }
+
     /// Checks the whole log of the cluster.
-    async fn check(&self) {
-        Log::settled(&self.rig.node.client()).await.check();
+    async fn check(&self) -> Log {
+        let log = self.log().await;
+        log.check();
+        log
     }
 }
 
@@ -150,15 +226,36 @@ fn pipeline(n: usize) -> String {
 }
 
 async fn execute(client: &Client, n: usize) -> String {
-    let path = format!("{API}/pipelines/{}/execute", pipeline(n));
-    let reply = accepted(client, &path).await;
+    started(client, n, &json!({})).await
+}
+
+/// Starts an execution that copies everything once more.
+async fn execute_from_scratch(client: &Client, n: usize) -> String {
+    started(client, n, &json!({"from_scratch": true})).await
+}
+
+async fn started(client: &Client, n: usize, how: &Value) -> String {
+    let reply = posted(client, &format!("{API}/pipelines/{}/execute", pipeline(n)), how).await;
     reply["execution_id"].as_str().expect("an execution has an id").to_owned()
+}
+
+/// Gets until it is answered.
+async fn answered(client: &Client, path: &str) -> Value {
+    wait_for("it is answered", GAP, async || {
+        let reply = client.get(path).await;
+        if reply.status == 200 { Ok(reply.json) } else { Err(reply.text) }
+    })
+    .await
 }
 
 /// Posts until it is accepted, as a client does that is told to come back: what is posted is refused, not lost.
 async fn accepted(client: &Client, path: &str) -> Value {
+    posted(client, path, &json!({})).await
+}
+
+async fn posted(client: &Client, path: &str, body: &Value) -> Value {
     wait_for("the command is accepted", GAP, async || {
-        let reply = client.post(path, &json!({})).await;
+        let reply = client.post(path, body).await;
         match reply.status {
             200..=299 => Ok(reply.json),
             503 => Err(reply.text),
@@ -166,143 +263,4 @@ async fn accepted(client: &Client, path: &str) -> Value {
         }
     })
     .await
-}
-
-#[tokio::test]
-async fn any_node_answers_for_every_aggregate() {
-    let cluster = Cluster::start().await;
-    let ids = cluster.execute_all().await;
-    cluster.all_completed(&ids).await;
-    // each sees the same, whoever owns it
-    for id in &ids {
-        let mut seen = Vec::new();
-        for client in cluster.clients() {
-            seen.push(execution(&client, id).await);
-        }
-        assert!(seen.windows(2).all(|two| two[0]["status"] == two[1]["status"]), "{seen:#?}");
-    }
-    // a repeated command is known by whichever node gets it
-    let path = format!("{API}/commands");
-    let command = json!({
-        "command_type": "PausePipeline", "aggregate_id": pipeline(0), "payload": {},
-        "command_id": "0198c0de-0000-7000-8000-000000000001",
-    });
-    let mut positions = Vec::new();
-    for client in cluster.clients() {
-        positions.push(client.post(&path, &command).await.expect(200).json["result"]["position"].clone());
-    }
-    assert!(positions.windows(2).all(|two| two[0] == two[1]), "{positions:?}");
-    cluster.check().await;
-}
-
-#[tokio::test]
-async fn what_a_killed_node_did_is_done_by_the_others() {
-    let mut cluster = Cluster::start().await;
-    let ids = cluster.execute_all().await;
-    cluster.half_way().await;
-    let began = Instant::now();
-    cluster.others[1].kill9().await;
-    cluster.others.truncate(1);
-    let clients = cluster.clients();
-    // a command to every aggregate is accepted again
-    for n in 0..PIPELINES {
-        accepted(&clients[n % 2], &format!("{API}/pipelines/{}/pause", pipeline(n))).await;
-    }
-    let gap = began.elapsed();
-    println!("every pipeline took commands {} ms after the kill", gap.as_millis());
-    for n in 0..PIPELINES {
-        accepted(&clients[n % 2], &format!("{API}/pipelines/{}/resume", pipeline(n))).await;
-    }
-    cluster.divided(2).await;
-    cluster.all_completed(&ids).await;
-    cluster.check().await;
-}
-
-#[tokio::test]
-async fn a_node_that_is_asked_to_end_hands_over_first() {
-    let mut cluster = Cluster::start().await;
-    let ids = cluster.execute_all().await;
-    cluster.half_way().await;
-    let status = cluster.others[0].sigterm().await;
-    assert_eq!(status.code(), Some(0), "{}", cluster.others[0].log());
-    cluster.others.remove(0);
-    let clients = cluster.clients();
-    let began = Instant::now();
-    for n in 0..PIPELINES {
-        accepted(&clients[n % 2], &format!("{API}/pipelines/{}/pause", pipeline(n))).await;
-        accepted(&clients[n % 2], &format!("{API}/pipelines/{}/resume", pipeline(n))).await;
-    }
-    println!("{} commands took {} ms after the handover", 2 * PIPELINES, began.elapsed().as_millis());
-    cluster.divided(2).await;
-    cluster.all_completed(&ids).await;
-    cluster.check().await;
-}
-
-#[tokio::test]
-async fn a_node_that_hangs_loses_its_work_and_its_programs_stand_still_first() {
-    let mut cluster = Cluster::start().await;
-    let ids = cluster.execute_all().await;
-    cluster.half_way().await;
-    let paused = cluster.others.remove(1);
-    let executions = cluster.executions_of("c", &ids).await;
-    paused.send(Signal::SIGSTOP);
-    // the others go on with what it did, while it knows nothing of that
-    cluster.divided(2).await;
-    cluster.all_completed(&ids).await;
-    let mut paused = paused;
-    paused.send(Signal::SIGCONT);
-    let status = paused.exited().await;
-    assert_eq!(status.code(), Some(1), "{}", paused.log());
-    assert!(paused.log().contains("another node has taken over"), "{}", paused.log());
-    println!("{} executions of the hanging node were done by others", executions.len());
-    cluster.check().await;
-}
-
-#[tokio::test]
-async fn without_redis_nothing_moves_and_everything_is_answered() {
-    let mut cluster = Cluster::start().await;
-    let before = cluster.divided(3).await;
-    cluster.redis.kill();
-    let clients = cluster.clients();
-    for client in &clients {
-        wait_for("the loss is seen", PATIENCE, async || {
-            let seen = client.get("/api/v1/flexcore/inspect/cluster").await.expect(200).json;
-            if seen["redis"]["status"] == "down" { Ok(()) } else { Err(seen) }
-        })
-        .await;
-    }
-    let ids = cluster.execute_all().await;
-    cluster.all_completed(&ids).await;
-    assert_eq!(cluster.divided(3).await, before, "no shard has moved, no member came or went");
-    assert!(cluster.shards_of("b").await > 0);
-    cluster.redis.start_again().await;
-    for client in &clients {
-        wait_for("hints pass again", PATIENCE, async || {
-            let seen = client.get("/api/v1/flexcore/inspect/cluster").await.expect(200).json;
-            if seen["redis"]["status"] == "up" { Ok(()) } else { Err(seen) }
-        })
-        .await;
-    }
-    cluster.check().await;
-}
-
-#[tokio::test]
-async fn a_node_that_does_not_know_the_secret_reaches_nobody() {
-    let cluster = Cluster::start().await;
-    let database = &cluster._database;
-    let stranger = member("d", database, &cluster.redis)
-        .env("FLEXCORE_CLUSTER_SECRET", "another secret of more than thirty-two")
-        .start()
-        .await;
-    let mut refused = 0;
-    for n in 0..PIPELINES {
-        let reply = stranger.client().get(&format!("{API}/pipelines/{}", pipeline(n))).await;
-        refused += usize::from(reply.status == 503);
-        assert!([200, 503].contains(&reply.status), "{}", reply.text);
-    }
-    assert!(refused > 0, "three of four pipelines are others': none of them speaks with it");
-    let told = cluster.others[0].log().contains("without the cluster's secret")
-        || cluster.others[1].log().contains("without the cluster's secret")
-        || cluster.rig.node.log().contains("without the cluster's secret");
-    assert!(told, "{}", cluster.others[0].log());
 }

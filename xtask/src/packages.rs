@@ -42,6 +42,9 @@ const PYTHON: &[Requirement] = &[
     Requirement { package: "python3-venv", present: || python_imports("venv, ensurepip") },
 ];
 
+/// A test gives nodes wrong clocks.
+const CLOCKS: &[Requirement] = &[Requirement { package: "faketime", present: || faketime().exists() }];
+
 /// The servers' programs, installed first if need be.
 pub fn servers() -> Result<Programs> {
     provide(SERVERS)?;
@@ -54,6 +57,18 @@ pub fn servers() -> Result<Programs> {
 /// Makes sure of the Python that the tests of Python plugins use.
 pub fn python() -> Result<()> {
     provide(PYTHON)
+}
+
+/// Makes sure of the library that gives a process a wrong clock.
+pub fn clocks() -> Result<()> {
+    provide(CLOCKS)
+}
+
+/// Where Debian installs it.
+fn faketime() -> PathBuf {
+    Path::new("/usr/lib")
+        .join(format!("{}-linux-gnu", std::env::consts::ARCH))
+        .join("faketime/libfaketimeMT.so.1")
 }
 
 /// What to do about missing packages.

@@ -18,6 +18,7 @@ const WORKSPACE: [&str; 2] = ["--workspace", "--all-features"];
 pub fn run(arguments: &[OsString]) -> Result<u8> {
     foreground::catch_interruptions()?;
     packages::python()?;
+    packages::clocks()?;
     // The tests run the real programs of every package, which a test runner alone would not build. With `--tests`,
     // dependencies get the features that the test binaries need: again, nothing is compiled twice.
     let built = foreground::run(cargo(["build", "--bins", "--tests"]).args(WORKSPACE))?;

@@ -18,6 +18,8 @@ fn log(events: &[(&str, &str, Value)]) -> Log {
             id: n.to_string(),
             kind: (*kind).to_owned(),
             data: data.clone(),
+            node: "n".to_owned(),
+            timestamp: Timestamp::UNIX_EPOCH,
         });
     }
     Log(log)

@@ -9,6 +9,7 @@ mod node;
 mod postgres;
 mod postgres_proxy;
 mod redis;
+mod relay;
 mod wait;
 
 pub use client::{Client, Reply};
@@ -16,6 +17,7 @@ pub use node::{Node, NodeBuilder};
 pub use postgres::TestDatabase;
 pub use postgres_proxy::PostgresProxy;
 pub use redis::{PrivateRedis, redis_prefix, redis_url};
+pub use relay::{Line, Relay};
 pub use wait::wait_for;
 
 /// An environment variable that the test command sets.
