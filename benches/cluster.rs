@@ -1,9 +1,11 @@
 //! Several real nodes against one PostgreSQL: commands per second of one, two and three nodes beside what a bare committer
 //! stores, in turns; what the way to another node costs a command; how long a node with many pipelines takes to start, and
-//! two of them to divide the shards; and how long a claim of all shards takes. It prints; it never judges.
+//! two of them to divide the shards; how long a claim of all shards takes; and how long a client waits at most while a node
+//! is replaced, or killed. It prints; it never judges.
 //!
 //! Run it with `cargo xtask services -- cargo bench --profile dist --bench cluster`; a number after `--` is how many
-//! pipelines are registered (10,000 unless given), and the word `quick` makes few and short rounds.
+//! pipelines are registered (10,000 unless given), the word `quick` makes few and short rounds, and `gaps` measures the
+//! waits alone.
 #![expect(clippy::print_stdout, reason = "the figures are this program's output")]
 
 #[path = "support/bench_cluster.rs"]
@@ -12,6 +14,8 @@ mod bench_cluster;
 mod committer;
 #[path = "support/figures.rs"]
 mod figures;
+#[path = "support/lanes.rs"]
+mod lanes;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -27,6 +31,7 @@ use uuid::Uuid;
 use self::bench_cluster::{BenchCluster, shard, toggle};
 use self::committer::BareCommitter;
 use self::figures::percentile;
+use self::lanes::Lanes;
 
 /// Pipelines registered unless told otherwise, and at most.
 const REGISTERED: usize = 10_000;
@@ -36,6 +41,8 @@ const CLIENTS: usize = 64;
 const PIPELINES: usize = 640;
 /// Claims of all shards.
 const CLAIMS: usize = 20;
+/// Clients that each wait for the shard of one pipeline, all shards different, while nodes come and go.
+const WAITING: usize = 64;
 
 /// How much is measured.
 struct Plan {
@@ -47,6 +54,8 @@ struct Plan {
     pairs: usize,
     /// Starts, joins and leaves with all pipelines registered.
     starts: usize,
+    /// Replacements, and kills, of a node.
+    losses: usize,
 }
 
 #[tokio::main]
@@ -55,15 +64,19 @@ async fn main() -> Result<()> {
     let registered = words.iter().find_map(|word| word.parse().ok()).unwrap_or(REGISTERED);
     ensure!((1..=MOST_REGISTERED).contains(&registered), "1 to {MOST_REGISTERED} pipelines");
     let plan = if words.iter().any(|word| word == "quick") {
-        Plan { registered, rounds: 2, each: Duration::from_secs(1), pairs: 50, starts: 1 }
+        Plan { registered, rounds: 2, each: Duration::from_secs(1), pairs: 50, starts: 1, losses: 1 }
     } else {
-        Plan { registered, rounds: 7, each: Duration::from_secs(4), pairs: 1_000, starts: 5 }
+        Plan { registered, rounds: 7, each: Duration::from_secs(4), pairs: 1_000, starts: 5, losses: 8 }
     };
+    if words.iter().any(|word| word == "gaps") {
+        return gaps(&plan).await;
+    }
     claim().await?;
     let three = throughput(&plan).await?;
     hop(&three, &plan).await?;
     drop(three);
-    many(&plan).await
+    many(&plan).await?;
+    gaps(&plan).await
 }
 
 /// Milliseconds as they are shown: median, and the share of 95 %.
@@ -214,5 +227,52 @@ async fn many(plan: &Plan) -> Result<()> {
     println!("a second node starts and is ready           {}", spread(&joins));
     println!("… and the last shard moved after its start  {}", spread(&divided));
     println!("it leaves and the last shard moved          {}", spread(&leaves));
+    Ok(())
+}
+
+/// A node of three is replaced, then one is killed, again and again, while clients of every part go on: the longest wait of
+/// each client whose shard it had or got, from the first request until it was answered with success, at whatever node.
+async fn gaps(plan: &Plan) -> Result<()> {
+    let mut cluster = BenchCluster::start(3).await?;
+    cluster.pipelines(WAITING * 8, CLIENTS, true).await?;
+    let lanes = Lanes::of_different_shards(WAITING)?;
+    let took = |waits: Vec<(usize, f64)>| waits.into_iter().map(|(_, ms)| ms);
+    let calm = lanes.during(&mut cluster, async |_| Ok(tokio::time::sleep(plan.each).await)).await?;
+    let calm: Vec<f64> = took(calm).collect();
+    let (mut leaving, mut joining, mut killed) = (Vec::new(), Vec::new(), Vec::new());
+    for loss in 0..plan.losses {
+        let node = loss % 3;
+        let owners = cluster.owners().await?;
+        let had = |(shard, _): &(usize, f64)| owners[*shard] == node;
+        let end = async |cluster: &mut BenchCluster| {
+            let status = cluster.nodes[node].sigterm().await;
+            ensure!(status.success(), "the node ended with {status}");
+            Ok(())
+        };
+        leaving.extend(took(lanes.during(&mut cluster, end).await?.into_iter().filter(had).collect()));
+        let waits = lanes.during(&mut cluster, async |cluster| cluster.back(node).await).await?;
+        let owners = cluster.owners().await?;
+        let had = |(shard, _): &(usize, f64)| owners[*shard] == node;
+        joining.extend(took(waits.into_iter().filter(had).collect()));
+        let kill = async |cluster: &mut BenchCluster| Ok(cluster.nodes[node].kill9().await);
+        killed.extend(took(lanes.during(&mut cluster, kill).await?.into_iter().filter(had).collect()));
+        cluster.back(node).await?;
+    }
+    println!("\nthe longest wait of each of {WAITING} clients, each of one shard");
+    for (what, took) in [
+        ("nothing happens", &calm),
+        ("a node is asked to end, and ends", &leaving),
+        ("it starts again, and gets shards", &joining),
+        ("a node is killed", &killed),
+    ] {
+        let at = |q| percentile(took, q);
+        println!(
+            "{what:<34} {:>4} p50 {:>7.1} ms  p99 {:>7.1} ms  most {:>7.1} ms",
+            took.len(),
+            at(0.5),
+            at(0.99),
+            at(1.0)
+        );
+    }
     Ok(())
 }

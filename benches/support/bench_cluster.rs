@@ -10,7 +10,8 @@ use flexcore_actors::domain::ids::{Name, StreamId};
 use flexcore_test_support::{Client, Node, PrivateRedis, TestDatabase};
 use serde_json::{Value, json};
 
-const API: &str = "/api/v1/flexcore";
+/// The root of all paths.
+pub const API: &str = "/api/v1/flexcore";
 /// How long the shards may take to come to rest, and how long they must have.
 const RESTLESS: Duration = Duration::from_secs(120);
 const STILL: Duration = Duration::from_millis(1_500);
@@ -52,6 +53,12 @@ impl BenchCluster {
             .start()
             .await;
         self.nodes.push(node);
+    }
+
+    /// A node that has ended starts again; nothing moves any more when this returns.
+    pub async fn back(&mut self, node: usize) -> Result<()> {
+        self.nodes[node].restart().await;
+        self.settled().await.map(drop)
     }
 
     /// A client of one node.
