@@ -26,6 +26,7 @@ use flexcore_actors::domain::ids::{Incarnation, Name, Shard};
 use flexcore_actors::ports::ClusterStore;
 use flexcore_actors::ports::cluster::{Join, Joined};
 use flexcore_test_support::TestDatabase;
+use futures::FutureExt;
 use uuid::Uuid;
 
 use self::bench_cluster::{BenchCluster, shard, toggle};
@@ -42,7 +43,7 @@ const PIPELINES: usize = 640;
 /// Claims of all shards.
 const CLAIMS: usize = 20;
 /// Clients that each wait for the shard of one pipeline, all shards different, while nodes come and go.
-const WAITING: usize = 64;
+const WAITING: usize = 32;
 
 /// How much is measured.
 struct Plan {
@@ -237,7 +238,7 @@ async fn gaps(plan: &Plan) -> Result<()> {
     cluster.pipelines(WAITING * 8, CLIENTS, true).await?;
     let lanes = Lanes::of_different_shards(WAITING)?;
     let took = |waits: Vec<(usize, f64)>| waits.into_iter().map(|(_, ms)| ms);
-    let calm = lanes.during(&mut cluster, async |_| Ok(tokio::time::sleep(plan.each).await)).await?;
+    let calm = lanes.during(&mut cluster, async |_| tokio::time::sleep(plan.each).map(Ok).await).await?;
     let calm: Vec<f64> = took(calm).collect();
     let (mut leaving, mut joining, mut killed) = (Vec::new(), Vec::new(), Vec::new());
     for loss in 0..plan.losses {
@@ -254,7 +255,7 @@ async fn gaps(plan: &Plan) -> Result<()> {
         let owners = cluster.owners().await?;
         let had = |(shard, _): &(usize, f64)| owners[*shard] == node;
         joining.extend(took(waits.into_iter().filter(had).collect()));
-        let kill = async |cluster: &mut BenchCluster| Ok(cluster.nodes[node].kill9().await);
+        let kill = async |cluster: &mut BenchCluster| cluster.nodes[node].kill9().map(Ok).await;
         killed.extend(took(lanes.during(&mut cluster, kill).await?.into_iter().filter(had).collect()));
         cluster.back(node).await?;
     }

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::bench_cluster::{API, BenchCluster, name, shard};
 
 /// The pause of a client between two commands: the least wait that can be told from none.
-const PACE: Duration = Duration::from_millis(20);
+const PACE: Duration = Duration::from_millis(50);
 /// How long a client waits for an answer before it asks another node.
 const ANSWER: Duration = Duration::from_secs(2);
 /// The pause of a client that was told to come back, or found nobody.

@@ -151,12 +151,13 @@ impl Node {
         // who asks goes on asking here until it is seen that the node is not ready
         self.runtime.drain(deadline).await;
         self.gateway_shutdown.cancel();
+        let gateway = self.gateway.await;
         self.runtime.end(deadline).await;
         // to the end it tells others who owns what
         if let Some(peers) = self.peers {
             peers.end().await;
         }
-        match self.gateway.await {
+        match gateway {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "http ended with an error")

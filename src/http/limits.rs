@@ -13,7 +13,7 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// it, so that the stream's last words can still be read.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long open requests have to end after shutdown was asked for.
-pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
+pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 
 /// Bytes of a request's head: a path, a query and headers for people and programs, never data.
 pub(super) const MAX_HEAD_BYTES: usize = 64 << 10;

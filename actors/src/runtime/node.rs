@@ -258,8 +258,9 @@ impl Node {
         if tokio::time::timeout_at(deadline.into(), idle).await.is_err() {
             tracing::warn!("executions did not end in time and are killed");
         }
+        // until it knows who has them: requests that came here wait for that
         let handed_over = async {
-            while cluster.has_heirs() && !cluster.shards.owned().is_empty() {
+            while cluster.has_heirs() && !cluster.has_handed_over() {
                 cluster.look();
                 tokio::time::sleep(DRAIN_POLL).await;
             }

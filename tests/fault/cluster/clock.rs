@@ -67,7 +67,7 @@ async fn wrong_clocks_change_no_owner_and_hold_nothing_up() {
         accepted(&clients[n % 2], &format!("{API}/pipelines/{}/pause", pipeline(n))).await;
         accepted(&clients[n % 2], &format!("{API}/pipelines/{}/resume", pipeline(n))).await;
     }
-    println!("every pipeline took commands {} ms after the kill", began.elapsed().as_millis());
+    eprintln!("every pipeline took commands {} ms after the kill", began.elapsed().as_millis());
     cluster.all_over(&ids).await;
     cluster.check().await;
 }

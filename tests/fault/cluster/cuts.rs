@@ -81,7 +81,7 @@ async fn lost_from_the_store(line: Line) {
         accepted(&clients[n % 2], &format!("{API}/pipelines/{}/pause", pipeline(n))).await;
         accepted(&clients[n % 2], &format!("{API}/pipelines/{}/resume", pipeline(n))).await;
     }
-    println!("every pipeline took commands {} ms after the cut ({line:?})", began.elapsed().as_millis());
+    eprintln!("every pipeline took commands {} ms after the cut ({line:?})", began.elapsed().as_millis());
     c.client().get("/ready").await.expect(503);
     // S5: what it holds in memory is not shown once others may have changed it
     for n in 0..PIPELINES {

@@ -53,7 +53,7 @@ async fn what_a_killed_node_did_is_done_by_the_others() {
         accepted(&clients[n % 2], &format!("{API}/pipelines/{}/pause", pipeline(n))).await;
     }
     let gap = began.elapsed();
-    println!("every pipeline took commands {} ms after the kill", gap.as_millis());
+    eprintln!("every pipeline took commands {} ms after the kill", gap.as_millis());
     for n in 0..PIPELINES {
         accepted(&clients[n % 2], &format!("{API}/pipelines/{}/resume", pipeline(n))).await;
     }
@@ -76,7 +76,7 @@ async fn a_node_that_is_asked_to_end_hands_over_first() {
         accepted(&clients[n % 2], &format!("{API}/pipelines/{}/pause", pipeline(n))).await;
         accepted(&clients[n % 2], &format!("{API}/pipelines/{}/resume", pipeline(n))).await;
     }
-    println!("{} commands took {} ms after the handover", 2 * PIPELINES, began.elapsed().as_millis());
+    eprintln!("{} commands took {} ms after the handover", 2 * PIPELINES, began.elapsed().as_millis());
     cluster.divided(2).await;
     cluster.all_completed(&ids).await;
     cluster.check().await;
@@ -98,7 +98,7 @@ async fn a_node_that_hangs_loses_its_work_and_its_programs_stand_still_first() {
     let status = paused.exited().await;
     assert_eq!(status.code(), Some(1), "{}", paused.log());
     assert!(paused.log().contains("another node has taken over"), "{}", paused.log());
-    println!("{} executions of the hanging node were done by others", executions.len());
+    eprintln!("{} executions of the hanging node were done by others", executions.len());
     cluster.check().await;
 }
 
@@ -151,7 +151,7 @@ async fn what_one_node_does_for_all_another_does_when_it_is_killed() {
         found["owner"].as_str().expect("somebody does it").to_owned()
     };
     let victims = [owner("projections"), owner("sealer")];
-    println!("projections are at {}, the sealer at {}", victims[0], victims[1]);
+    eprintln!("projections are at {}, the sealer at {}", victims[0], victims[1]);
     let began = Instant::now();
     // the first node stays: it is asked
     for (n, name) in [(1, "c"), (0, "b")] {
@@ -179,6 +179,6 @@ async fn what_one_node_does_for_all_another_does_when_it_is_killed() {
         if reply["checkpoint"]["size"].as_u64() >= Some(position) { Ok(()) } else { Err(reply) }
     })
     .await;
-    println!("a command was taken, listed and sealed {} ms after the kill", began.elapsed().as_millis());
+    eprintln!("a command was taken, listed and sealed {} ms after the kill", began.elapsed().as_millis());
     cluster.check().await;
 }

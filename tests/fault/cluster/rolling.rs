@@ -24,7 +24,7 @@ async fn nodes_are_restarted_one_after_the_other_under_load() {
     }
     let took = began.elapsed();
     let told = load.end().await;
-    println!("three nodes restarted in {} ms: {}", took.as_millis(), told.line());
+    eprintln!("three nodes restarted in {} ms: {}", took.as_millis(), told.line());
     cluster.all_completed(&ids).await;
     told.check(&cluster.check().await);
 }

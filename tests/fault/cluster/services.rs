@@ -32,7 +32,7 @@ async fn when_postgres_was_away_everybody_goes_on() {
                 super::answered(&client, &format!("{API}/pipelines/{}", super::pipeline(n))).await;
             }
         }
-        println!(
+        eprintln!(
             "everything was answered {} ms after the database, away for {away:?}",
             back.elapsed().as_millis()
         );
@@ -40,7 +40,7 @@ async fn when_postgres_was_away_everybody_goes_on() {
         assert_eq!(cluster.lives().await, before, "nobody was taken for dead");
     }
     let told = load.end().await;
-    println!("{}", told.line());
+    eprintln!("{}", told.line());
     cluster.all_completed(&ids).await;
     told.check(&cluster.check().await);
 }

@@ -54,7 +54,7 @@ async fn soak_with_random_faults_loses_nothing() {
         tokio::time::sleep(random.moment(QUIET)).await;
         let fault = *random.choice(&FAULTS).expect("there are some");
         let victim = *random.choice(&[0, 1, 2]).expect("there are some");
-        println!("{fault:?} {victim}");
+        eprintln!("{fault:?} {victim}");
         faults.push(fault);
         strike(fault, victim, random.moment(AWAY), &mut cluster, &mut server).await;
         load.doors(&cluster);
@@ -70,7 +70,7 @@ async fn soak_with_random_faults_loses_nothing() {
     cluster.divided(3).await;
     cluster.all_over(&ids).await;
     let told = load.end().await;
-    println!("{} faults in {seconds} s, {} executions: {}", faults.len(), runs + ids.len(), told.line());
+    eprintln!("{} faults in {seconds} s, {} executions: {}", faults.len(), runs + ids.len(), told.line());
     told.check(&cluster.check().await);
 }
 

@@ -28,7 +28,7 @@ use uuid::Uuid;
 use crate::domain::ids::Epoch;
 use crate::domain::ids::{Incarnation, Name, Shard};
 use crate::limits::{LEAVE_PATIENCE, NODE_GUARD, NODE_LEASE, NODE_RENEW, NODE_UNBROKEN};
-use crate::ports::cluster::{ClusterView, Hint, Join, Member, MemberState};
+use crate::ports::cluster::{ClusterView, Hint, Join, Member, MemberState, Ownership};
 use crate::ports::event_store::StoreError;
 use crate::ports::{ClusterStore, Hints, Peers, Uptime};
 
@@ -197,6 +197,12 @@ impl Cluster {
         let heir =
             |member: &Member| member.state == MemberState::Live && member.incarnation != self.incarnation;
         !self.superseded.is_cancelled() && view.members.iter().any(heir)
+    }
+
+    /// Whether every shard is another's, as far as is known here.
+    pub(super) fn has_handed_over(&self) -> bool {
+        let others = |shard: &Ownership| shard.owner.as_ref().is_some_and(|owner| *owner != self.name);
+        self.shards.owned().is_empty() && self.view.borrow().shards.iter().all(others)
     }
 
     /// Lets the keeper look at the store now.
