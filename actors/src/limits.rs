@@ -240,3 +240,16 @@ pub const AUDIT_EVERY: Duration = Duration::from_secs(1);
 
 /// Bytes of a question to another node, and of its answer: more than the largest event and the largest page of a log.
 pub const MAX_PEER_MESSAGE: usize = 8 << 20;
+
+/// Labels of a node, and of what a plugin asks of one.
+pub const MAX_LABELS: usize = 16;
+/// Bytes of a label, and of its value: as long as Kubernetes' values.
+pub const MAX_LABEL_LEN: usize = 63;
+/// How often a node tells another how far a program has come that it runs for it.
+pub const REMOTE_PROGRESS: Duration = Duration::from_millis(250);
+/// How long another node may take to say whether it has room.
+pub const ROOM_PATIENCE: Duration = Duration::from_secs(1);
+/// Nodes that are asked for room at once.
+pub const ROOM_ASKS: usize = 16;
+/// The pause before a node is asked again whether what it ran is gone.
+pub const GONE_AGAIN: Duration = Duration::from_millis(200);

@@ -240,6 +240,7 @@ impl Simulation {
             home: self.ids.uuid(),
             address: Some(format!("{name}.flexcore.example.com:50051")),
             labels: BTreeMap::new(),
+            memory: u64::MAX,
             peers: Arc::clone(&end) as _,
             hints: end,
             uptime: Arc::clone(&self.time) as _,

@@ -45,7 +45,8 @@ async fn cluster(client: &Client, terminal: &mut Terminal, output: Format) -> Re
         return terminal.json(&answer);
     }
     let singletons = || answer["singletons"].as_array().into_iter().flatten();
-    let mut table = Table::new(&["NODE", "STATE", ">SHARDS", "DOES FOR ALL", "ADDRESS", "INCARNATION"]);
+    let mut table =
+        Table::new(&["NODE", "STATE", ">SHARDS", "DOES FOR ALL", "LABELS", "ADDRESS", "INCARNATION"]);
     for node in answer["nodes"].as_array().into_iter().flatten() {
         let does: Vec<&str> = singletons()
             .filter(|singleton| singleton["owner"] == node["name"] && node["shards"] != 0)
@@ -58,6 +59,7 @@ async fn cluster(client: &Client, terminal: &mut Terminal, output: Format) -> Re
             field("/state"),
             field("/shards"),
             does,
+            labels(&node["labels"]),
             field("/address"),
             field("/incarnation"),
         ]);
@@ -66,6 +68,13 @@ async fn cluster(client: &Client, terminal: &mut Terminal, output: Format) -> Re
     let (redis, database) = (field(&answer, "/redis/status"), field(&answer, "/database/status"));
     terminal.note(&format!("seen from {}: redis {redis}, database {database}", field(&answer, "/node")));
     Ok(())
+}
+
+/// Labels as a node is told them: `disk=ssd,zone=dmz`.
+fn labels(labels: &Value) -> String {
+    let pair = |(name, value): (&String, &Value)| format!("{name}={}", value.as_str().unwrap_or_default());
+    let pairs: Vec<String> = labels.as_object().into_iter().flatten().map(pair).collect();
+    if pairs.is_empty() { "-".to_owned() } else { pairs.join(",") }
 }
 
 async fn shards(client: &Client, terminal: &mut Terminal, output: Format) -> Result<(), Failure> {

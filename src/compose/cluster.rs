@@ -1,6 +1,5 @@
 //! What makes a node one of several: where it listens for the others, how it reaches them, and the news between them.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,7 +47,8 @@ pub(super) async fn ports(
 ) -> anyhow::Result<(ClusterPorts, Option<Listening>)> {
     let uptime = Arc::new(SinceBoot);
     let Some(cluster) = &config.cluster else {
-        return Ok((ClusterPorts::alone(store, home, uptime), None));
+        let (labels, memory) = (config.node_labels.clone(), config.programs_memory());
+        return Ok((ClusterPorts { labels, memory, ..ClusterPorts::alone(store, home, uptime) }, None));
     };
     let identity = Identity::from_secret(cluster.secret.reveal()).context("cluster.secret cannot be used")?;
     let listen = config.grpc_listen;
@@ -68,7 +68,8 @@ pub(super) async fn ports(
         store,
         home,
         address: Some(address),
-        labels: BTreeMap::new(),
+        labels: config.node_labels.clone(),
+        memory: config.programs_memory(),
         peers: Arc::new(GrpcPeers::new(&identity)),
         hints: Arc::new(hints),
         uptime,

@@ -1,4 +1,4 @@
-//! The host's name as a node's name. Never in here: any other fact about the host.
+//! What a node takes from its host when it is not told: a name, and how much memory there is.
 
 use flexcore_actors::domain::ids::Name;
 use flexcore_actors::limits::MAX_NAME_LEN;
@@ -7,6 +7,13 @@ use flexcore_actors::limits::MAX_NAME_LEN;
 pub(super) fn node_name() -> Name {
     let host = nix::unistd::gethostname().unwrap_or_default();
     fitted(&host.to_string_lossy())
+}
+
+/// The machine's memory, bytes; `None` where it does not say.
+pub(super) fn memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    total.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
 fn fitted(host: &str) -> Name {
@@ -23,6 +30,11 @@ fn fitted(host: &str) -> Name {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_machine_has_memory() {
+        assert!(memory().is_some_and(|bytes| bytes > 64 << 20));
+    }
 
     #[test]
     fn hosts_become_names() {

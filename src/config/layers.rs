@@ -14,6 +14,8 @@ use super::{ConfigError, Mistake};
 /// Every key of this version. What a variable may replace follows from it.
 pub(super) const KEYS: &[&str] = &[
     "node.name",
+    "node.labels",
+    "node.memory",
     "data_dir",
     "http.listen",
     "http.max_connections",
@@ -45,6 +47,9 @@ const SWITCHES: &[&str] = &["auth.required"];
 
 /// Those of [`KEYS`] that are lists; a variable's text is cut at commas for them.
 const LISTS: &[&str] = &["sandbox.accept_missing"];
+
+/// Those of [`KEYS`] that are maps of texts; a variable has `name=value` for them, with commas between.
+const MAPS: &[&str] = &["node.labels"];
 
 /// Keys of the contract, below `auth`, whose feature is not there yet: an error in a file, a warning from the environment.
 pub(super) const LATER: &[(&str, &str)] = &[("jwt", "JSON Web Tokens")];
@@ -105,6 +110,7 @@ impl Layers {
             None if SWITCHES.contains(&key) && matches!(text, "true" | "false") => {
                 Value::from(text == "true")
             }
+            None if MAPS.contains(&key) => pairs(text).unwrap_or_else(|| Value::from(text)),
             None if LISTS.contains(&key) => text.split(',').map(str::trim).collect(),
             None => Value::from(text),
         };
@@ -122,6 +128,15 @@ impl Layers {
         }
         self.replaced.insert(key, origin);
     }
+}
+
+/// `a=b,c=d` as an object; `None` when it is not that.
+fn pairs(text: &str) -> Option<Value> {
+    let pair = |pair: &str| {
+        let (name, value) = pair.split_once('=')?;
+        Some((name.trim().to_owned(), Value::from(value.trim())))
+    };
+    text.split(',').map(pair).collect::<Option<Map<_, _>>>().map(Value::Object)
 }
 
 pub(super) fn merge(

@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use flexcore_actors::domain::ids::Name;
-use flexcore_actors::domain::quantity::format_duration;
+use flexcore_actors::domain::labels::Labels;
+use flexcore_actors::domain::quantity::{Bytes, format_duration};
 use serde_json::{Value, json};
 
 use crate::sandbox::level::Requirement;
@@ -33,6 +34,10 @@ pub const MAX_GRACE: Duration = Duration::from_secs(600);
 pub struct Config {
     /// `node.name`
     pub node_name: Name,
+    /// `node.labels`: what plugins that ask for particular nodes look at.
+    pub node_labels: Labels,
+    /// `node.memory`: what the programs that run here may be promised together; without it, all of the machine's memory.
+    pub node_memory: Option<Bytes>,
     /// `data_dir`
     pub data_dir: PathBuf,
     /// `http.listen`; a loopback address unless [`Config::auth_required`].
@@ -75,6 +80,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             node_name: host::node_name(),
+            node_labels: Labels::new(),
+            node_memory: None,
             data_dir: PathBuf::from("./flexcore-data"),
             http_listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             http_max_connections: 1_024,
@@ -194,11 +201,21 @@ pub fn environment() -> impl Iterator<Item = (String, String)> {
 }
 
 impl Config {
+    /// The memory that programs may be promised together here, bytes.
+    #[must_use]
+    pub fn programs_memory(&self) -> u64 {
+        self.node_memory.map(|memory| memory.0).or_else(host::memory).unwrap_or(u64::MAX)
+    }
+
     /// The values under their keys, as a file would have them; secrets are replaced by `<redacted>`.
     #[must_use]
     pub fn redacted(&self) -> Value {
         json!({
-            "node": {"name": self.node_name.as_str()},
+            "node": {
+                "name": self.node_name.as_str(),
+                "labels": self.node_labels,
+                "memory": self.node_memory.map(|memory| memory.to_string()),
+            },
             "data_dir": self.data_dir.display().to_string(),
             "http": {"listen": self.http_listen.to_string(), "max_connections": self.http_max_connections},
             "grpc": {"listen": self.grpc_listen.to_string()},

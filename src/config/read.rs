@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
 
+use flexcore_actors::domain::labels::read_labels;
 use flexcore_actors::domain::problem::Problems;
 use flexcore_actors::domain::quantity::format_duration;
 use flexcore_actors::domain::reader::{Object, Shared};
@@ -37,6 +38,8 @@ fn typed(mut root: Object<'_>) -> Config {
         if node.value("name").is_some() {
             config.node_name = node.name("name").unwrap_or(config.node_name);
         }
+        config.node_labels = read_labels(&mut node, "labels");
+        config.node_memory = node.bytes("memory");
         node.finish();
     }
     match root.text("data_dir") {

@@ -255,6 +255,7 @@ pub fn program(name: &str, kind: PluginType, protocol: Protocol, command: &[&str
         capabilities: Capabilities { subprocess: true, ..Capabilities::default() },
         limits: Limits::default(),
         concurrency: 1,
+        node_selector: flexcore_actors::domain::labels::Labels::new(),
     };
     ProgramSpec {
         manifest,

@@ -5,6 +5,7 @@ mod clock;
 mod cuts;
 mod load;
 mod members;
+mod placement;
 mod rolling;
 mod services;
 mod soak;

@@ -11,6 +11,7 @@ pub mod execution;
 pub mod external;
 pub mod ids;
 pub mod integrity;
+pub mod labels;
 pub mod outcome;
 pub mod pipeline;
 pub mod plugin;

@@ -4,13 +4,15 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::limits::{MAX_SECRET_BYTES, MAX_SECRET_NAME, MIN_SECRET_CHARS};
 
 /// The name of a secret: that of an environment variable and of a file, such as `ORACLE_PASSWORD`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct SecretName(String);
 
 /// Why a text is not a [`SecretName`].
@@ -54,6 +56,12 @@ impl TryFrom<String> for SecretName {
     type Error = InvalidSecretName;
     fn try_from(text: String) -> Result<Self, Self::Error> {
         Self::new(text)
+    }
+}
+
+impl From<SecretName> for String {
+    fn from(name: SecretName) -> Self {
+        name.0
     }
 }
 
@@ -120,7 +128,7 @@ impl fmt::Debug for SecretValue {
 }
 
 /// A text of a configuration that refers to secrets.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SecretPlace {
     /// Where it is, as people write it: `env.PASSWORD`, `hosts[0].dsn`.
     pub field: String,
@@ -131,7 +139,8 @@ pub struct SecretPlace {
 }
 
 /// A part of such a text.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Part {
     /// As it is: nothing in it is replaced, whatever it looks like.
     Text(String),

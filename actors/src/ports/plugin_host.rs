@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -35,7 +36,7 @@ pub struct PipeSpec {
 }
 
 /// A call of a program, as it came.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Asked {
     /// The program, by its index in the pipe.
     pub program: usize,
@@ -48,7 +49,8 @@ pub struct Asked {
 }
 
 /// Why a call has no answer.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum CallRefusal {
     /// The program's manifest does not grant it.
     #[error("not granted: add it to capabilities.api of the manifest")]
@@ -66,7 +68,7 @@ pub trait Calls: std::fmt::Debug + Send + Sync {
 }
 
 /// One program of a pipe.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ProgramSpec {
     /// The plugin's manifest: command, protocol, environment, limits, capabilities.
     pub manifest: Manifest,
@@ -89,7 +91,8 @@ pub struct ProgramSpec {
 }
 
 /// What a host tells while the programs run. The channel is bounded; the host waits when it is full.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum HostEvent {
     /// Something that stands before the programs' start takes long, such as building an environment; in words for
     /// people.
@@ -108,7 +111,7 @@ pub enum HostEvent {
 }
 
 /// How an attempt ended: `cause` is absent when every program completed.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AttemptEnd {
     /// Why it did not complete; a program that ended because of our own signal is no cause of its own.
     pub cause: Option<Cause>,
@@ -140,7 +143,7 @@ impl Progress {
 }
 
 /// What a node found when it looked whether it could run a plugin.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Examination {
     /// What stands in the way, by the manifest's fields.
     pub problems: Problems,

@@ -15,8 +15,9 @@ use crate::domain::aggregate::{Aggregate, Rejection};
 use crate::domain::execution::Execution;
 use crate::domain::ids::{CommandId, CorrelationId, ExecutionId, Name, StreamId};
 use crate::domain::outcome::{Cause, CauseKind, Usage};
-use crate::domain::plugin::{AttemptId, Granted, Leads, Manifest, Plugin, PluginCommand};
+use crate::domain::plugin::{AttemptId, Granted, Leads, Manifest, Plugin, PluginCommand, Policy};
 use crate::limits::{LOG_TAIL_LINES, WAIT_POLL};
+use crate::ports::cluster::Member;
 use crate::ports::plugin_host::AttemptEnd;
 
 /// A plugin as it was when it was admitted.
@@ -93,18 +94,9 @@ impl Work {
     /// understands. It was granted when the plugin was registered, but the policy may have changed, or be another
     /// node's.
     fn granted(&self, manifest: &Manifest) -> Result<Granted, Hindrance> {
-        let judgement = self.services.policy.judge(manifest);
-        match judgement.denied.0.first() {
-            None => Ok(judgement.granted),
-            Some(first) => {
-                let (plugin, field, message) = (&manifest.name, &first.field, &first.message);
-                let cause = Cause::new(
-                    CauseKind::SandboxDenied,
-                    format!("{plugin} was not started: {field}: {message}"),
-                );
-                let denials = serde_json::json!({"plugin": plugin, "denials": judgement.denied});
-                Err(Hindrance::Cause(cause.with_detail(denials)))
-            }
+        match denied_by(&self.services.policy, manifest) {
+            None => Ok(self.services.policy.judge(manifest).granted),
+            Some(cause) => Err(Hindrance::Cause(cause)),
         }
     }
 
@@ -185,6 +177,15 @@ impl Work {
     }
 }
 
+/// Why a policy lets a plugin not start with what its manifest asks for, if it does not.
+pub(super) fn denied_by(policy: &Policy, manifest: &Manifest) -> Option<Cause> {
+    let denied = policy.judge(manifest).denied;
+    let first = denied.0.first()?;
+    let (plugin, field, message) = (&manifest.name, &first.field, &first.message);
+    let cause = Cause::new(CauseKind::SandboxDenied, format!("{plugin} was not started: {field}: {message}"));
+    Some(cause.with_detail(serde_json::json!({"plugin": plugin, "denials": denied})))
+}
+
 /// The permits that an attempt holds or may hold.
 pub(super) struct Permits {
     pub services: Arc<Services>,
@@ -203,15 +204,29 @@ impl Permits {
 
     /// What a program that crashed said last. Without it the end is recorded all the same.
     async fn log_tail(&self, plugin: &Name) -> Vec<String> {
-        let lines = self.services.logs.tail(self.attempt.execution, plugin, LOG_TAIL_LINES).await;
+        let execution = self.attempt.execution;
+        let lines = match self.ran_at().await {
+            Some(member) => {
+                Ok(self.services.shared.cluster.tail_at(&member, execution, plugin, LOG_TAIL_LINES).await)
+            }
+            None => self.services.logs.tail(execution, plugin, LOG_TAIL_LINES).await,
+        };
         match lines {
             Ok(lines) => lines.into_iter().map(|line| line.text).collect(),
             Err(error) => {
-                let execution = self.attempt.execution;
                 tracing::warn!(%execution, %plugin, %error, "the log of a crashed program cannot be read");
                 Vec::new()
             }
         }
+    }
+
+    /// The other node that ran the attempt's programs, if one did.
+    async fn ran_at(&self) -> Option<Member> {
+        let stream = StreamId::execution(self.attempt.execution);
+        let execution = self.services.executions.read(&stream).await.ok()?;
+        let attempts = &execution.step(&self.attempt.step)?.attempts;
+        let attempt = attempts.iter().find(|attempt| attempt.number == self.attempt.attempt)?;
+        self.services.shared.cluster.other(&attempt.node)
     }
 
     /// Records that everything started of a plugin is gone. Tried until it is stored: a permit must not leak.

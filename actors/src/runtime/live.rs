@@ -21,6 +21,8 @@ pub struct LiveAttempt {
     programs: Mutex<Vec<(Name, Option<u32>)>>,
     waiting_for: Mutex<Option<String>>,
     phase: Mutex<Phase>,
+    /// It has not begun: there is no node for it yet.
+    unplaced: bool,
 }
 
 impl LiveAttempt {
@@ -28,6 +30,12 @@ impl LiveAttempt {
     #[must_use]
     pub fn new(plugins: impl Iterator<Item = Name>) -> Self {
         Self { programs: Mutex::new(plugins.map(|name| (name, None)).collect()), ..Self::default() }
+    }
+
+    /// One that cannot begin yet, and what it waits for.
+    #[must_use]
+    pub fn unplaced(plugins: impl Iterator<Item = Name>, waits_for: String) -> Self {
+        Self { unplaced: true, waiting_for: Mutex::new(Some(waits_for)), ..Self::new(plugins) }
     }
 
     /// A program was started.
@@ -110,6 +118,7 @@ impl Seen {
             programs: Mutex::new(self.programs),
             waiting_for: Mutex::new(self.waiting_for),
             phase: Mutex::new(self.phase),
+            unplaced: false,
         };
         (self.step, attempt)
     }
@@ -208,7 +217,8 @@ impl Live {
     /// The executions of which attempts run here.
     #[must_use]
     pub fn executing(&self) -> Vec<ExecutionId> {
-        self.attempts.iter().map(|attempt| attempt.key().0).collect()
+        let begun = self.attempts.iter().filter(|attempt| !attempt.unplaced);
+        begun.map(|attempt| attempt.key().0).collect()
     }
 
     /// Whether someone has the claim to run an execution.

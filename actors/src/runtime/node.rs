@@ -189,6 +189,7 @@ impl Node {
             policy,
             inspector,
             live: Arc::new(Live::default()),
+            hosted: Arc::default(),
             sealer,
             verifications: Verifications::default(),
             pipelines: Directory::new(tree.pipelines.clone(), Arc::clone(&shared)),
@@ -251,7 +252,7 @@ impl Node {
         cluster.drain();
         self.sweeper.abort();
         let idle = async {
-            while self.services.live.runners() > 0 {
+            while self.services.live.runners() > 0 || self.services.hosted.foreign() > 0 {
                 tokio::time::sleep(DRAIN_POLL).await;
             }
         };

@@ -16,9 +16,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::admission::Permits;
 use super::aggregate::SubmitError;
+use super::cluster::Place;
 use super::follow::{Follower, follow, follow_admission, follow_stop};
 use super::inspect::Probe;
-use super::live::{Alive, LiveAttempt};
+use super::live::{Alive, LiveAttempt, Shown};
 use super::retry;
 use super::services::{InternalRequest, Services};
 use super::supervisor::{Child, SupervisorHandle};
@@ -82,6 +83,8 @@ pub(super) enum RunnerMsg {
 struct State {
     _alive: Alive,
     live: HashMap<Name, LiveWorker>,
+    /// Steps for which there is no node yet.
+    unplaced: HashMap<Name, Shown>,
     /// Timers of retries.
     timers: HashMap<Name, Timer>,
     /// Tells this actor of changes; ends with it.
@@ -125,6 +128,7 @@ impl Actor for Runner {
         Ok(State {
             _alive: self.services.live.alive(),
             live: HashMap::new(),
+            unplaced: HashMap::new(),
             timers: HashMap::new(),
             followers: Vec::new(),
             pipeline: None,
@@ -265,12 +269,16 @@ impl Runner {
                 Ok(())
             }
             Action::Start { step, attempt, .. } if !state.live.contains_key(&step) => {
-                let node = self.services.node.clone();
+                let Some(place) = self.place(myself, state, execution, &step).await else { return Ok(()) };
+                let node = match &place {
+                    Place::Here => self.services.node.clone(),
+                    Place::At(member) => member.name.to_string(),
+                };
                 let start = ExecutionCommand::StartStep { step: step.clone(), attempt, node };
                 if !self.command(start).await? {
                     return Ok(());
                 }
-                let worker = self.work(myself, execution, changes.clone(), &step, attempt);
+                let worker = self.work(myself, execution, changes.clone(), &step, attempt, place);
                 if let Some(worker) = worker {
                     state.live.insert(step, worker);
                 }
@@ -282,8 +290,14 @@ impl Runner {
             {
                 let cause = Cause::new(CauseKind::LostNode, "the node or worker that ran it is gone");
                 let end = AttemptEnd { cause: Some(cause), report: AttemptReport::default() };
-                // a worker that was torn down has given nothing back
                 if let Some(lost) = execution.step(&step) {
+                    // its programs may run elsewhere, until it is seen there that nobody listens
+                    let at =
+                        lost.attempts.last().and_then(|last| self.services.shared.cluster.other(&last.node));
+                    if let Some(at) = at {
+                        self.services.shared.cluster.until_gone(&at, self.id, &step, attempt).await;
+                    }
+                    // a worker that was torn down has given nothing back
                     self.attempt(&lost.step, attempt).give_back_all(&end).await;
                 }
                 self.record_end(&step, attempt, end).await;
@@ -297,6 +311,30 @@ impl Runner {
         }
     }
 
+    /// Where a step's programs are to run; `None` while they can nowhere, which is looked at again.
+    async fn place(
+        &self,
+        myself: &ActorRef<RunnerMsg>,
+        state: &mut State,
+        execution: &Execution,
+        step: &Name,
+    ) -> Option<Place> {
+        let pipe = &execution.step(step)?.step.pipe;
+        match self.services.place(pipe).await {
+            Ok(place) => {
+                state.unplaced.remove(step);
+                Some(place)
+            }
+            Err(what) => {
+                let plugins = pipe.iter().map(|program| program.plugin.clone());
+                let waits = Arc::new(LiveAttempt::unplaced(plugins, what));
+                state.unplaced.insert(step.clone(), self.services.live.show(self.id, step, &waits));
+                myself.send_after(WAIT_POLL, || RunnerMsg::Reconcile);
+                None
+            }
+        }
+    }
+
     fn work(
         &self,
         myself: &ActorRef<RunnerMsg>,
@@ -304,6 +342,7 @@ impl Runner {
         changes: watch::Receiver<Arc<Execution>>,
         step: &Name,
         attempt: u32,
+        place: Place,
     ) -> Option<LiveWorker> {
         let definition = execution.step(step)?.step.clone();
         let cancel = CancellationToken::new();
@@ -316,6 +355,7 @@ impl Runner {
             correlation_id: self.correlation_id,
             step: definition,
             attempt,
+            place,
             live,
             cancel: cancel.clone(),
         };

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::aggregate::{Directory, Identity, Shared, Submission, SubmitError, Submitted};
 use super::audit::Unrecorded;
+use super::cluster::Hosted;
 use super::inspect::Inspector;
 use super::integrity::{Sealer, Verifications};
 use super::live::Live;
@@ -40,6 +41,8 @@ pub struct Services {
     pub inspector: Inspector,
     /// What runs now.
     pub live: Arc<Live>,
+    /// The programs that run here, for this node and others.
+    pub hosted: Arc<Hosted>,
     /// Seals the log.
     pub sealer: Sealer,
     /// The latest verification of the store.

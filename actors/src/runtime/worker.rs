@@ -12,6 +12,7 @@ use super::admission::Admitted;
 use super::aggregate::SubmitError;
 use super::bookmark::{BookmarkWriter, Found};
 use super::calls::ProgramCalls;
+use super::cluster::Place;
 use super::live::LiveAttempt;
 use super::services::Services;
 use super::views::Phase;
@@ -38,6 +39,8 @@ pub(super) struct Work {
     pub correlation_id: CorrelationId,
     pub step: Step,
     pub attempt: u32,
+    /// Where its programs run.
+    pub place: Place,
     pub live: Arc<LiveAttempt>,
     /// Cancelled when the execution is.
     pub cancel: CancellationToken,
@@ -229,8 +232,22 @@ impl Work {
         stop: &CancellationToken,
     ) -> AttemptEnd {
         let (events, mut told) = mpsc::channel(HOST_EVENTS);
-        let running = self.services.host.run(spec, events, Arc::clone(&self.live.progress), stop.clone());
-        tokio::pin!(running);
+        let (progress, stop_too) = (Arc::clone(&self.live.progress), stop.clone());
+        let (host, cluster) = (&self.services.host, &self.services.shared.cluster);
+        let run = match &self.place {
+            Place::Here => match self.services.hosted.begin(&spec, false) {
+                Some(run) => Some(run),
+                None => {
+                    let gone = "another node was told that it is gone, and goes on with it";
+                    return self.hindered(Hindrance::Cause(Cause::new(CauseKind::LostNode, gone)));
+                }
+            },
+            Place::At(_) => None,
+        };
+        let mut running: BoxFuture<'_, AttemptEnd> = match &self.place {
+            Place::Here => host.run(spec, events, progress, stop_too),
+            Place::At(member) => Box::pin(cluster.run_at(member, spec, events, progress, stop_too)),
+        };
         let mut tick = tokio::time::interval(BOOKMARK_INTERVAL);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         tick.tick().await;
@@ -252,6 +269,7 @@ impl Work {
                 }
             }
         };
+        drop(run);
         while let Ok(event) = told.try_recv() {
             self.heard(event, writer.as_mut());
         }

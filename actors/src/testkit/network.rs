@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::domain::ids::{Incarnation, Name};
@@ -26,6 +27,8 @@ struct State {
     services: BTreeMap<Name, Arc<dyn PeerService>>,
     listeners: BTreeMap<Name, mpsc::Sender<Heard>>,
     cut: BTreeSet<Name>,
+    /// Conversations between two nodes, and what breaks them off.
+    talks: Vec<([Name; 2], CancellationToken)>,
     /// How many answers get lost.
     losses: u32,
     asked: u64,
@@ -49,7 +52,9 @@ impl MemoryNetwork {
 
     /// Nobody reaches the node, and it reaches nobody.
     pub fn cut(&self, node: &Name) {
-        self.state().cut.insert(node.clone());
+        let mut state = self.state();
+        state.cut.insert(node.clone());
+        state.talks.iter().filter(|(ends, _)| ends.contains(node)).for_each(|(_, broken)| broken.cancel());
     }
 
     /// The answers to the next questions get lost, though the questions arrive.
@@ -118,12 +123,38 @@ impl Peers for NetworkEnd {
         said: mpsc::Receiver<Bytes>,
     ) -> BoxFuture<'a, Result<mpsc::Receiver<Bytes>, PeerError>> {
         Box::pin(async move {
-            let service = self.network.state().services.get(&to.name).cloned();
+            let broken = CancellationToken::new();
+            let service = {
+                let mut state = self.network.state();
+                let reached = !state.cut.contains(&self.node) && !state.cut.contains(&to.name);
+                state.talks.retain(|(_, broken)| !broken.is_cancelled());
+                state.talks.push(([self.node.clone(), to.name.clone()], broken.clone()));
+                state.services.get(&to.name).filter(|_| reached).cloned()
+            };
             let Some(service) = service else { return Err(PeerError::Unreachable(to.name.clone())) };
-            let (says, heard) = mpsc::channel(HINTS);
-            tokio::spawn(service.converse(opening, said, says));
+            let (says, told) = mpsc::channel(HINTS);
+            let (tell, heard) = mpsc::channel(HINTS);
+            tokio::spawn(pass(said, tell, broken.clone()));
+            tokio::spawn(service.converse(opening, heard, says));
+            let (tell, heard) = mpsc::channel(HINTS);
+            tokio::spawn(pass(told, tell, broken));
             Ok(heard)
         })
+    }
+}
+
+/// Passes on what is said until either end is dropped, or the line is cut.
+async fn pass(mut said: mpsc::Receiver<Bytes>, tell: mpsc::Sender<Bytes>, broken: CancellationToken) {
+    loop {
+        let word = tokio::select! {
+            word = said.recv() => word,
+            () = tell.closed() => return,
+            () = broken.cancelled() => return,
+        };
+        let Some(word) = word else { return };
+        if tell.send(word).await.is_err() {
+            return;
+        }
     }
 }
 

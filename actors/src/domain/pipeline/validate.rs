@@ -9,6 +9,7 @@ use super::definition::{Definition, Parameter, ParameterType, Step, When};
 use super::secrets::secret_problems;
 use super::template::{check_template, placeholders};
 use crate::domain::ids::Name;
+use crate::domain::labels;
 use crate::domain::plugin::{Manifest, PluginType, Protocol};
 use crate::domain::problem::Problems;
 use crate::domain::reader::nearest;
@@ -122,6 +123,13 @@ fn check_pipe(step: &Step, n: usize, plugins: &BTreeMap<Name, Manifest>, problem
         problems.add(format!("steps[{n}].pipe"), "a step needs at least one program");
         return;
     };
+    let selectors = step.pipe.iter().filter_map(|program| plugins.get(&program.plugin));
+    if let Err(label) = labels::together(selectors.map(|manifest| &manifest.node_selector)) {
+        problems.add(
+            format!("steps[{n}].pipe"),
+            format!("its plugins ask for different values of the node label {label:?} (node_selector): no node has both"),
+        );
+    }
     for (i, program) in step.pipe.iter().enumerate() {
         let path = program_path(step, n, i);
         let Some(manifest) = plugins.get(&program.plugin) else {

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::capabilities::Capabilities;
 use crate::domain::ids::Name;
+use crate::domain::labels::Labels;
 use crate::domain::quantity::{Bytes, bytes_text, optional_duration_text};
 
 /// A program FlexCore may run, as the file format has it.
@@ -37,6 +38,9 @@ pub struct Manifest {
     pub limits: Limits,
     /// Simultaneous executions, cluster-wide.
     pub concurrency: u32,
+    /// Labels of the nodes that may run it; all of them must be there.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub node_selector: Labels,
 }
 
 /// The role of a plugin.

@@ -11,6 +11,7 @@ use super::manifest::{
     DEFAULT_CONCURRENCY, Environment, Limits, Manifest, PluginType, Protocol, PythonEnvironment,
 };
 use crate::domain::ids::Name;
+use crate::domain::labels::read_labels;
 use crate::domain::problem::Problems;
 use crate::domain::quantity::Bytes;
 use crate::domain::reader::Object;
@@ -37,6 +38,7 @@ pub fn read_manifest(value: &Value) -> Result<Manifest, Problems> {
             .integer("concurrency", 1..=10_000)
             .and_then(|n| u32::try_from(n).ok())
             .unwrap_or(DEFAULT_CONCURRENCY),
+        node_selector: read_labels(&mut object, "node_selector"),
         name: name.unwrap_or_else(placeholder),
     };
     if manifest.protocol != Protocol::Singer && matches!(manifest.kind, PluginType::Mapper) {

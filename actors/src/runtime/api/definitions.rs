@@ -9,6 +9,7 @@ use super::queries::store_away;
 use super::{Accepted, Api, ApiError, Checked, CommandKind};
 use crate::domain::aggregate::Aggregate as _;
 use crate::domain::ids::{Name, StreamId};
+use crate::domain::labels::{self, has_all};
 use crate::domain::pipeline::{Definition, PipelineCommand, read_leniently, validate};
 use crate::domain::plugin::{Granted, Judgement, Manifest, Plugin, PluginCommand, Status, read_manifest};
 use crate::domain::problem::Problems;
@@ -86,7 +87,7 @@ impl Api {
         let manifest = read_manifest(&payload).map_err(ApiError::Invalid)?;
         let policy = &self.services.policy;
         let Judgement { mut granted, denied } = policy.judge(&manifest);
-        let Examination { mut problems, elsewhere, lacking } = self.services.host.examine(&manifest).await;
+        let Examination { mut problems, elsewhere, lacking } = self.examine(&manifest).await?;
         problems.add_later(denied);
         if !elsewhere.is_empty() {
             // what is granted is what the links lead to
@@ -94,6 +95,30 @@ impl Api {
         }
         granted.leads = Some(elsewhere);
         problems.into_result(Sound { manifest, granted, warnings: lacking }).map_err(ApiError::Invalid)
+    }
+
+    /// What a node finds of a plugin that it may run: this one, if it may.
+    async fn examine(&self, manifest: &Manifest) -> Result<Examination, ApiError> {
+        let (cluster, wanted) = (&self.services.shared.cluster, &manifest.node_selector);
+        if has_all(cluster.labels(), wanted) {
+            return Ok(self.services.host.examine(manifest).await);
+        }
+        let able = cluster.able(wanted);
+        if able.is_empty() {
+            let mut problems = Problems::default();
+            let labels = labels::text(wanted);
+            problems.add(
+                "node_selector",
+                format!("no node with the labels {labels} lives: start one with them (node.labels)"),
+            );
+            return Err(ApiError::Invalid(problems));
+        }
+        for member in &able {
+            if let Some(found) = cluster.examine_at(member, manifest).await {
+                return Ok(found);
+            }
+        }
+        Err(ApiError::Unavailable { what: "a node that could look at the plugin".to_owned(), retry_after: 1 })
     }
 
     /// Reads a definition and checks it against the plugins it names.

@@ -6,16 +6,18 @@
 
 mod alone;
 mod handoff;
+mod hosting;
 mod keeper;
 mod membership;
 mod peer;
 mod placement;
+mod remote;
 mod router;
+mod scheduling;
 mod shards;
 mod singleton;
 mod view;
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -27,17 +29,20 @@ use uuid::Uuid;
 #[cfg(feature = "testkit")]
 use crate::domain::ids::Epoch;
 use crate::domain::ids::{Incarnation, Name, Shard};
+use crate::domain::labels::{Labels, has_all};
 use crate::limits::{LEAVE_PATIENCE, NODE_GUARD, NODE_LEASE, NODE_RENEW, NODE_UNBROKEN};
 use crate::ports::cluster::{ClusterView, Hint, Join, Member, MemberState, Ownership};
 use crate::ports::event_store::StoreError;
 use crate::ports::{ClusterStore, Hints, Peers, Uptime};
 
+pub use hosting::Hosted;
 pub(super) use keeper::Keeper;
 pub use membership::JoinError;
 pub(super) use membership::{claim_own, join, renewals};
 pub(super) use peer::{Asked, PeerAnswers};
 pub use placement::most_shards;
 pub(super) use router::Route;
+pub(super) use scheduling::Place;
 pub use shards::{Shards, Standing};
 pub use singleton::{PROJECTIONS, SEALER, Singleton};
 pub use view::{ClusterStatus, MemberStatus, ShardStatus, SingletonStatus};
@@ -51,7 +56,9 @@ pub struct ClusterPorts {
     /// Where other nodes reach this one; without one it is a cluster of its own.
     pub address: Option<String>,
     /// What `node_selector` looks at.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
+    /// The memory that programs may be promised together here, bytes.
+    pub memory: u64,
     /// Asks other nodes.
     pub peers: Arc<dyn Peers>,
     /// Tells and hears news.
@@ -67,8 +74,8 @@ impl ClusterPorts {
     #[must_use]
     pub fn alone(store: Arc<dyn ClusterStore>, home: Uuid, uptime: Arc<dyn Uptime>) -> Self {
         let (peers, hints) = (Arc::new(alone::NoPeers), Arc::new(alone::NoHints));
-        let (address, labels, timings) = (None, BTreeMap::new(), Timings::default());
-        Self { store, home, address, labels, peers, hints, uptime, timings }
+        let (address, labels, timings) = (None, Labels::new(), Timings::default());
+        Self { store, home, address, labels, memory: u64::MAX, peers, hints, uptime, timings }
     }
 }
 
@@ -97,7 +104,8 @@ pub struct Cluster {
     pub(super) incarnation: Incarnation,
     home: Uuid,
     address: Option<String>,
-    labels: BTreeMap<String, String>,
+    labels: Labels,
+    memory: u64,
     store: Arc<dyn ClusterStore>,
     peers: Arc<dyn Peers>,
     hints: Arc<dyn Hints>,
@@ -123,7 +131,7 @@ struct Placed {
 
 impl Cluster {
     pub(super) fn new(name: Name, incarnation: Incarnation, ports: ClusterPorts) -> Arc<Self> {
-        let ClusterPorts { store, home, address, labels, peers, hints, uptime, timings } = ports;
+        let ClusterPorts { store, home, address, labels, memory, peers, hints, uptime, timings } = ports;
         let shards = Arc::new(Shards::new(Arc::clone(&uptime)));
         let view = ClusterView { revision: 0, members: Vec::new(), shards: Vec::new() };
         Arc::new(Self {
@@ -132,6 +140,7 @@ impl Cluster {
             home,
             address,
             labels,
+            memory,
             store,
             peers,
             hints,
@@ -176,6 +185,30 @@ impl Cluster {
         let named = |member: &&Member| member.name.as_str() == name && member.incarnation != self.incarnation;
         let lives = |member: &&Member| matches!(member.state, MemberState::Live | MemberState::Draining);
         view.members.iter().find(|member| named(member) && lives(member)).cloned()
+    }
+
+    /// What this node is said to be.
+    pub(super) const fn labels(&self) -> &Labels {
+        &self.labels
+    }
+
+    /// Other members that may be given work: they live, can be reached, and have these labels.
+    pub(super) fn able(&self, wanted: &Labels) -> Vec<Member> {
+        let view = self.view.borrow();
+        let able = |member: &&Member| {
+            member.state == MemberState::Live
+                && member.incarnation != self.incarnation
+                && member.address.is_some()
+                && has_all(&member.labels, wanted)
+        };
+        view.members.iter().filter(able).cloned().collect()
+    }
+
+    /// Whether a life of a node goes on, as far as is known here.
+    pub(super) fn lives(&self, life: Incarnation) -> bool {
+        let view = self.view.borrow();
+        let lives = |member: &Member| matches!(member.state, MemberState::Live | MemberState::Draining);
+        view.members.iter().any(|member| member.incarnation == life && lives(member))
     }
 
     /// Gives everything back, as the last thing that the node does.

@@ -1,23 +1,27 @@
 //! What nodes ask each other: to carry out a command on an aggregate that the other owns, for its state, and for what runs
-//! there and what it said. MessagePack
+//! there and what it said, and to look at a plugin; conversations are about programs that the other is to run ([`super::remote`]). MessagePack
 //! with named fields, so that nodes of two versions understand each other as far as they know the same names. Whoever is
 //! asked serves only what it owns and never asks a third: who asks looks where the shard has gone.
 
+use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use super::Cluster;
+use super::hosting::run_for_another;
 use crate::domain::aggregate::Aggregate;
 use crate::domain::codec::{from_bytes, to_bytes};
-use crate::domain::ids::{Category, CorrelationId, ExecutionId, StreamId};
+use crate::domain::ids::{Category, CorrelationId, ExecutionId, Name, StreamId};
 use crate::domain::pipeline::PipelineCommand;
-use crate::domain::plugin::PluginCommand;
-use crate::limits::{MAX_PEER_LINES, MAX_PEER_MESSAGE, PEER_PATIENCE};
+use crate::domain::plugin::{Manifest, PluginCommand};
+use crate::limits::{MAX_PEER_LINES, MAX_PEER_MESSAGE, PEER_PATIENCE, ROOM_PATIENCE};
 use crate::ports::cluster::{Member, PeerError};
 use crate::ports::log_store::LogLine;
+use crate::ports::plugin_host::Examination;
 use crate::ports::{BoxFuture, PeerService};
 use crate::runtime::aggregate::{Directory, Submission, SubmitError, Submitted};
 use crate::runtime::live::Seen;
@@ -41,6 +45,14 @@ enum Question {
     Live { execution: ExecutionId },
     /// Log lines of an execution that the node that is asked has.
     Logs { execution: ExecutionId, after: u64, limit: usize },
+    /// The last log lines of a plugin's programs in an execution.
+    Tail { execution: ExecutionId, plugin: Name, last: usize },
+    /// The memory that programs there can still be promised.
+    Room,
+    /// Whether nothing of an attempt runs there any more, nor will.
+    Gone { execution: ExecutionId, step: Name, attempt: u32 },
+    /// Whether a plugin could run there.
+    Examine { manifest: Box<Manifest> },
 }
 
 /// What it is answered.
@@ -55,6 +67,12 @@ enum Reply {
     Live { seen: Vec<Seen> },
     /// Lines, and the number to go on from.
     Logs { lines: Vec<LogLine>, next: u64 },
+    /// Bytes of memory.
+    Room { bytes: u64 },
+    /// Whether it is gone.
+    Gone { gone: bool },
+    /// What was found of the plugin.
+    Examined { examination: Examination },
     /// It was not.
     Refused { error: SubmitError },
     /// The aggregate is not served here now; nothing was done.
@@ -124,14 +142,65 @@ impl Cluster {
         }
     }
 
+    /// The last log lines of a plugin that another node has; none when it does not say.
+    pub(in crate::runtime) async fn tail_at(
+        &self,
+        to: &Member,
+        execution: ExecutionId,
+        plugin: &Name,
+        last: usize,
+    ) -> Vec<LogLine> {
+        match self.ask(to, &Question::Tail { execution, plugin: plugin.clone(), last }).await {
+            Asked::Answered(Ok(Reply::Logs { lines, .. })) => lines,
+            _ => Vec::new(),
+        }
+    }
+
+    /// The memory that another node can still promise to programs, bytes; `None` when it does not say so in time.
+    pub(super) async fn room_at(&self, to: &Member) -> Option<u64> {
+        match self.ask_within(to, &Question::Room, ROOM_PATIENCE).await {
+            Asked::Answered(Ok(Reply::Room { bytes })) => Some(bytes),
+            _ => None,
+        }
+    }
+
+    /// Whether another node says that nothing of an attempt runs there any more, nor will.
+    pub(super) async fn is_gone(
+        &self,
+        at: &Member,
+        execution: ExecutionId,
+        step: &Name,
+        attempt: u32,
+    ) -> bool {
+        let question = Question::Gone { execution, step: step.clone(), attempt };
+        let answer = self.ask_within(at, &question, ROOM_PATIENCE).await;
+        matches!(answer, Asked::Answered(Ok(Reply::Gone { gone: true })))
+    }
+
+    /// What another node finds of a plugin; `None` when it does not say.
+    pub(in crate::runtime) async fn examine_at(
+        &self,
+        to: &Member,
+        manifest: &Manifest,
+    ) -> Option<Examination> {
+        match self.ask(to, &Question::Examine { manifest: Box::new(manifest.clone()) }).await {
+            Asked::Answered(Ok(Reply::Examined { examination })) => Some(examination),
+            _ => None,
+        }
+    }
+
     async fn ask(&self, to: &Member, question: &Question) -> Asked<Reply> {
+        self.ask_within(to, question, PEER_PATIENCE).await
+    }
+
+    async fn ask_within(&self, to: &Member, question: &Question, patience: Duration) -> Asked<Reply> {
         let question = to_bytes(question);
         if question.len() > MAX_PEER_MESSAGE {
             let large =
                 format!("the request is larger than the {MAX_PEER_MESSAGE} bytes that nodes exchange");
             return Asked::Answered(Err(SubmitError::Unavailable(large)));
         }
-        match self.peers.ask(to, question, PEER_PATIENCE).await {
+        match self.peers.ask(to, question, patience).await {
             Ok(reply) => match from_bytes(&reply) {
                 Ok(Reply::Moved) => Asked::Moved,
                 Ok(reply) => Asked::Answered(Ok(reply)),
@@ -191,13 +260,19 @@ impl PeerService for PeerAnswers {
 
     fn converse(
         &self,
-        _: Bytes,
-        _: mpsc::Receiver<Bytes>,
+        opening: Bytes,
+        heard: mpsc::Receiver<Bytes>,
         says: mpsc::Sender<Bytes>,
     ) -> BoxFuture<'static, ()> {
-        // nothing is talked about yet: whoever begins sees the end at once
-        drop(says);
-        Box::pin(std::future::ready(()))
+        let services = Arc::clone(&self.services);
+        Box::pin(async move {
+            match from_bytes(&opening) {
+                Ok(opening) => run_for_another(services, opening, heard, says).await,
+                Err(error) => {
+                    tracing::warn!(%error, "another node wants to talk about what is not known here")
+                }
+            }
+        })
     }
 }
 
@@ -233,16 +308,20 @@ impl PeerAnswers {
                 Category::External => state(&services.externals, &stream).await,
                 Category::Audit => Reply::Unknown,
             },
+            Question::Room => Reply::Room { bytes: services.room() },
+            Question::Gone { execution, step, attempt } => {
+                Reply::Gone { gone: services.hosted.gone(execution, &step, attempt) }
+            }
+            Question::Examine { manifest } => {
+                Reply::Examined { examination: services.host.examine(&manifest).await }
+            }
             Question::Live { execution } => Reply::Live { seen: services.live.seen(execution) },
             Question::Logs { execution, after, limit } => {
-                match services.logs.read(execution, after, limit.min(MAX_PEER_LINES)).await {
-                    Ok((lines, next)) => Reply::Logs { lines, next },
-                    Err(error) => {
-                        tracing::error!(%execution, %error, "log cannot be read");
-                        let unread = format!("the log of execution {execution}");
-                        Reply::Refused { error: SubmitError::Unavailable(unread) }
-                    }
-                }
+                logs_of(execution, services.logs.read(execution, after, limit.min(MAX_PEER_LINES)).await)
+            }
+            Question::Tail { execution, plugin, last } => {
+                let lines = services.logs.tail(execution, &plugin, last.min(MAX_PEER_LINES)).await;
+                logs_of(execution, lines.map(|lines| (lines, 0)))
             }
         }
     }
@@ -272,6 +351,17 @@ impl PeerAnswers {
     async fn run(&self, execution: ExecutionId, correlation_id: CorrelationId) {
         if self.services.owns(&StreamId::execution(execution)) {
             runner::start(Arc::clone(&self.services), &self.runners, execution, correlation_id).await;
+        }
+    }
+}
+
+fn logs_of(execution: ExecutionId, read: io::Result<(Vec<LogLine>, u64)>) -> Reply {
+    match read {
+        Ok((lines, next)) => Reply::Logs { lines, next },
+        Err(error) => {
+            tracing::error!(%execution, %error, "log cannot be read");
+            let unread = format!("the log of execution {execution}");
+            Reply::Refused { error: SubmitError::Unavailable(unread) }
         }
     }
 }

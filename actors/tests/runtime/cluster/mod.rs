@@ -1,5 +1,6 @@
 //! Three nodes on one store: any of them answers anything, and what one of them did goes on at another.
 
+mod placement;
 mod rig;
 mod singletons;
 
@@ -12,7 +13,7 @@ use flexcore_actors::runtime::views::Phase;
 use jiff::SignedDuration;
 use serde_json::json;
 
-use self::rig::{Member, Rig, settled, until};
+use self::rig::{Kind, Member, Rig, settled, until};
 use crate::world::{DEADLINE, plugin, step};
 
 fn pipeline(name: &str) -> StreamId {
@@ -79,7 +80,7 @@ async fn what_runs_at_one_is_seen_and_cancelled_through_another() {
         })
         .await;
     }
-    assert_eq!(b.api.logs(id, 0, 10).await.unwrap(), (Vec::new(), 0));
+    assert_eq!(b.api.logs(id, 0, 10).await.unwrap().0[0].text, "said at c");
     a.ok(CommandKind::CancelExecution, &id.to_string(), json!(null)).await;
     assert_eq!(ended(&b, id).await, "cancelled");
     assert_eq!(c.host.runs.lock().unwrap().len(), 1);
@@ -147,7 +148,7 @@ async fn what_a_lost_node_ran_goes_on_at_another() {
 async fn a_retry_does_not_wait_for_the_hour_by_which_a_lost_node_was_ahead() {
     let rig = Rig::new();
     let [a, b] = [rig.start("a").await, rig.start("b").await];
-    let c = rig.start_at("c", SignedDuration::from_hours(1)).await;
+    let c = rig.start_as("c", Kind { off: SignedDuration::from_hours(1), ..Kind::default() }).await;
     settled(&[&a, &b, &c]).await;
     a.ok(CommandKind::RegisterPlugin, "tap", plugin("tap", 50)).await;
     let script = json!([{"attempt": 1, "fail": "exit"}]);

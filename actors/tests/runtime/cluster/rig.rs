@@ -1,22 +1,24 @@
 //! Several nodes in one process: one store, one network, each node with a host of its own and a line to the store that can
 //! be cut.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use flexcore_actors::domain::event::RecordedEvent;
 use flexcore_actors::domain::ids::{
-    Category, CommandId, CorrelationId, Epoch, Incarnation, Name, Position, Shard, StreamId, Version,
+    Category, CommandId, CorrelationId, Epoch, ExecutionId, Incarnation, Name, Position, Shard, StreamId,
+    Version,
 };
+use flexcore_actors::domain::labels::Labels;
 use flexcore_actors::ports::batch::Batch;
 use flexcore_actors::ports::clock::System;
 use flexcore_actors::ports::cluster::{ClusterView, Join, Joined, MemberState, Renewed};
 use flexcore_actors::ports::event_store::{
     AppendOutcome, EventFilter, StoreError, StoredCommand, StreamOrder, Wakeup,
 };
-use flexcore_actors::ports::{BoxFuture, Clock, ClusterStore, EventStore};
+use flexcore_actors::ports::log_store::{LogLine, LogStream};
+use flexcore_actors::ports::{BoxFuture, Clock, ClusterStore, EventStore, LogStore};
 use flexcore_actors::runtime::api::{Accepted, Api, ApiError, Command, CommandKind, Context};
 use flexcore_actors::runtime::cluster::{ClusterPorts, Timings};
 use flexcore_actors::runtime::integrity::IntegrityPorts;
@@ -31,7 +33,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::host::ScriptedHost;
-use crate::world::{DEADLINE, NoLogs};
+use crate::world::DEADLINE;
 
 /// Short enough to wait for, long enough for a machine that is busy.
 pub const TIMINGS: Timings = Timings {
@@ -40,6 +42,28 @@ pub const TIMINGS: Timings = Timings {
     lease: Duration::from_millis(2_000),
     unbroken: Duration::from_millis(2_500),
 };
+
+/// What is particular about a node.
+pub struct Kind {
+    /// By how much its clock is wrong.
+    pub off: SignedDuration,
+    pub labels: Labels,
+    /// What its programs may be promised.
+    pub memory: u64,
+}
+
+impl Default for Kind {
+    fn default() -> Self {
+        Self { off: SignedDuration::ZERO, labels: Labels::new(), memory: u64::MAX }
+    }
+}
+
+impl Kind {
+    /// A node of this zone.
+    pub fn zone(zone: &str) -> Self {
+        Self { labels: [("zone".to_owned(), zone.to_owned())].into(), ..Self::default() }
+    }
+}
 
 /// What all nodes share.
 pub struct Rig {
@@ -73,11 +97,11 @@ impl Rig {
 
     /// Starts a node and waits for nothing.
     pub async fn start(&self, name: &str) -> Member {
-        self.start_at(name, SignedDuration::ZERO).await
+        self.start_as(name, Kind::default()).await
     }
 
-    /// The same with a clock that is wrong by so much.
-    pub async fn start_at(&self, name: &str, off: SignedDuration) -> Member {
+    /// Starts a node of a kind.
+    pub async fn start_as(&self, name: &str, Kind { off, labels, memory }: Kind) -> Member {
         let name = Name::new(name).unwrap();
         let line = Arc::new(Line { inner: Arc::clone(&self.store), cut: AtomicBool::new(false) });
         let (host, end) = (Arc::new(ScriptedHost::default()), self.network.end(&name));
@@ -85,7 +109,8 @@ impl Rig {
             store: Arc::clone(&line) as _,
             home: Uuid::now_v7(),
             address: Some(format!("{name}:1")),
-            labels: BTreeMap::new(),
+            labels,
+            memory,
             peers: Arc::clone(&end) as _,
             hints: end,
             uptime: Arc::new(RunningTime::default()),
@@ -97,7 +122,7 @@ impl Rig {
             snapshots: Arc::new(MemorySnapshots::default()),
             subscriptions: Arc::clone(&self.subscriptions) as _,
             host: Arc::clone(&host) as _,
-            logs: Arc::new(NoLogs),
+            logs: Arc::new(OneLine(name.clone())),
             policy: Arc::default(),
             integrity: IntegrityPorts {
                 store: Arc::clone(&self.integrity) as _,
@@ -190,6 +215,29 @@ struct Wrong(SignedDuration);
 impl Clock for Wrong {
     fn now(&self) -> Timestamp {
         System.now() + self.0
+    }
+}
+
+/// The log of every execution: one line of the plugin `tap`, which names the node that has it.
+struct OneLine(Name);
+
+impl LogStore for OneLine {
+    fn append(&self, _: ExecutionId, _: &[LogLine]) {}
+    fn read(
+        &self,
+        _: ExecutionId,
+        after: u64,
+        _: usize,
+    ) -> BoxFuture<'_, std::io::Result<(Vec<LogLine>, u64)>> {
+        let line = LogLine {
+            time: Timestamp::UNIX_EPOCH,
+            step: Name::new("load").unwrap(),
+            plugin: Name::new("tap").unwrap(),
+            stream: LogStream::Stderr,
+            text: format!("said at {}", self.0),
+        };
+        let lines = if after == 0 { vec![line] } else { Vec::new() };
+        Box::pin(std::future::ready(Ok((lines, 1))))
     }
 }
 
